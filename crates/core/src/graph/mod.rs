@@ -1,3 +1,9 @@
-//! The primitives and their graph.
+//! The primitives, and graphs made of them.
+
+mod flat;
+mod infer;
 mod op;
-pub use op::{Binary, Compare, ConvGeometry, Op, PoolGeometry, Reduce, Unary};
+
+pub(crate) use flat::{Builder, Graph, Node, NodeId};
+pub(crate) use infer::infer;
+pub use op::{Binary, Compare, ConvGeometry, Literal, Op, PoolGeometry, Reduce, Unary};

@@ -1,7 +1,8 @@
 //! The primitives: what a graph is made of, what autodiff differentiates and backends run.
 
-use crate::tensor::VariableId;
+use crate::tensor::{Stored, Variable};
 use crate::{DType, Data, Scalar};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Elementwise functions of one operand. Floats unless the variant says more.
@@ -222,19 +223,39 @@ impl PoolGeometry {
     }
 }
 
+/// Shared host numbers, equal only to themselves: graphs are compared often, megabytes should not be.
+#[derive(Clone, Debug)]
+pub struct Literal(pub Arc<Data>);
+
+impl PartialEq for Literal {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Literal {}
+
+impl Hash for Literal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
 /// A primitive operation. The comment of each gives its inputs and its output.
 ///
 /// Elementwise operations take inputs of equal shapes: [`Tensor`](crate::Tensor) methods insert
 /// the broadcasts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     // Leaves.
     /// Argument number `.0` of a compiled function.
     Input(usize),
     /// The value of a variable when the program starts.
-    Variable(VariableId),
+    Variable(Variable),
     /// Numbers in host memory.
-    Constant(Arc<Data>),
+    Constant(Literal),
+    /// Numbers in device memory.
+    Stored(Stored),
     /// Every element is this.
     Full(Scalar),
     /// `i32`: the coordinate along an axis.
@@ -318,6 +339,7 @@ impl Op {
             Op::Input(_) => "input",
             Op::Variable(_) => "variable",
             Op::Constant(_) => "constant",
+            Op::Stored(_) => "stored",
             Op::Full(_) => "full",
             Op::Iota(_) => "iota",
             Op::Random(_) => "random",
@@ -346,6 +368,11 @@ impl Op {
             Op::Lstm => "lstm",
             Op::LstmGrad => "lstm_grad",
         }
+    }
+
+    /// True for operations without inputs that a buffer holds.
+    pub fn is_buffer_leaf(&self) -> bool {
+        matches!(self, Op::Input(_) | Op::Variable(_) | Op::Constant(_) | Op::Stored(_))
     }
 
     /// True for operations that compute one output element from the same element of each input.

@@ -18,9 +18,11 @@ pub struct View {
 }
 
 impl View {
-    /// The row-major view of a contiguous buffer with the iteration space's own shape.
+    /// The row-major view of a contiguous buffer with the iteration space's own shape. The stride of an axis of length 1 is 0.
     pub fn contiguous(dims: &[usize]) -> View {
-        View { offset: 0, strides: crate::Shape::from(dims).strides(), bounds: Vec::new() }
+        let mut strides = crate::Shape::from(dims).strides();
+        strides.iter_mut().zip(dims).filter(|(_, d)| **d == 1).for_each(|(s, _)| *s = 0);
+        View { offset: 0, strides, bounds: Vec::new() }
     }
 
     /// The same element everywhere.

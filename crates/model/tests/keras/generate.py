@@ -24,6 +24,9 @@ import numpy as np
 OUT = os.path.dirname(os.path.abspath(__file__))
 FLOAT = "float64" if CHECK else "float32"
 keras.config.set_floatx(FLOAT)
+if CHECK:  # Keras demotes float64 to float32 in many ops unless its backend is TensorFlow
+    from keras.src.backend.common import dtypes
+    dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
 jax.config.update("jax_default_matmul_precision", "highest")
 
 
@@ -63,8 +66,8 @@ def write(name, cases=None, **fields):
     head = {"keras": keras.__version__, "jax": jax.__version__, "numpy": np.__version__}
     text = json.dumps(head)[:-1]
     for k, v in fields.items():
-        text += ",\n" + json.dumps(k) + ": "
-        text += "[\n" + ",\n".join(json.dumps(x) for x in v) + "\n]" if isinstance(v, list) and v and isinstance(v[0], dict) else json.dumps(v)
+        rows = isinstance(v, list) and isinstance(v[0], dict)
+        text += f",\n{json.dumps(k)}: " + ("[\n" + ",\n".join(json.dumps(x) for x in v) + "\n]" if rows else json.dumps(v))
     if cases is not None:
         names = [c["name"] for c in cases]
         assert len(set(names)) == len(names), "two cases with one name"
@@ -390,7 +393,8 @@ def loss_cases():
     q = r.normal(4, 3)
     q[0, 1] = y[0, 1]
     q[2] = y[2]
-    add("mae_equal_elements", "MeanAbsoluteError", {}, y, q)  # derivative of |x| at 0
+    # Where y_pred == y_true jax takes |x|' = 1 at 0, so the gradient is -1/12 there; tensorflow answers 0.
+    add("mae_equal_elements_kink", "MeanAbsoluteError", {}, y, q)
     return cases
 
 
@@ -472,7 +476,7 @@ def run_optimizer(cls, config, initial, grads):
     for step in grads:  # Keras' optimizer.apply: clipping, weight decay, update
         opt.apply([jnp.asarray(g) for g in step], variables)
         after.append([np.array(v.value) for v in variables])
-    return after, [(v.path, np.array(v.value)) for v in opt.variables]
+    return after, [(v.path.split("/")[-1], np.array(v.value)) for v in opt.variables]
 
 
 def optimizer_cases():
@@ -590,6 +594,7 @@ TRAIN = {
 
 
 def build_model(description, optimizer, loss, weights=None):
+    keras.utils.clear_session()  # layer names count from the start: dense, dense_1
     dtype = {"f32": FLOAT, "i32": "int32"}[description["input_dtype"]]
     stack = [keras.Input(tuple(description["input_shape"]), dtype=dtype)]
     stack += [getattr(keras.layers, l["layer"])(**l["config"]) for l in description["layers"]]
@@ -657,7 +662,7 @@ def train_file(name):
     assert np.mean(losses[5:]) < np.mean(losses[:5]), (name, losses)
     optimizer, loss = TRAIN[name]
     write(f"train_{name}.json", model=MODELS[name], optimizer=optimizer, loss=loss, metrics=["accuracy"],
-          metric_class=type(model.metrics[1]._metrics[0]).__name__,
+          metric_class=type(model.metrics[1].metrics[0]).__name__,  # what "accuracy" became
           weight_names=["/".join(v.path.split("/")[-2:]) for v in model.weights], trainable=[bool(v.trainable) for v in model.weights],
           losses=[num(v) for v in losses], accuracy=[num(v) for v in accuracy],
           initial_weights=[arr(w) for w in weights], final_weights=[arr(w) for w in model.get_weights()],
@@ -744,7 +749,7 @@ def check():
         exact = c["name"].endswith("exact_0_1")  # f32 clips at 1 - 2^-23, f64 at 1 - 1e-7
         report("losses", c["name"], "value (exact_0_1)" if exact else "value", worst(c["value"], value), 1e-2 if exact else 1e-5)
         report("losses", c["name"], "grad", worst(back(c["grad"]), grad), 1e-5)
-        if not exact and "equal" not in c["name"]:
+        if not exact and not c["name"].endswith("_kink"):
             d = np.random.default_rng(1).normal(size=p.shape)
             fd = (float(f(p + 1e-6 * d)) - float(f(p - 1e-6 * d))) / 2e-6
             report("losses", c["name"], "finite difference", abs(fd - float(jnp.sum(grad * d))) / (1e-3 + float(jnp.sum(jnp.abs(grad * d)))), 1e-5)

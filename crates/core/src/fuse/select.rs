@@ -1,0 +1,143 @@
+//! Which nodes get memory of their own.
+
+use crate::backend::Caps;
+use crate::graph::{Binary, Graph, NodeId, Op, Unary};
+
+/// Work that is cheaper to repeat in every user than to write to memory and read back.
+const CHEAP: usize = 2;
+/// Instructions of one fused expression; beyond it a value in between is stored.
+const LONG: usize = 64;
+
+/// The choice, and what follows from it.
+pub(super) struct Selection {
+    stored: Vec<bool>,
+}
+
+impl Selection {
+    pub fn new(graph: &Graph, caps: &Caps) -> Selection {
+        let mut selection = Selection { stored: vec![false; graph.nodes.len()] };
+        let reads = effective_reads(graph);
+        for root in graph.roots() {
+            selection.stored[root.0] = !graph[root].op.is_buffer_leaf() && selection.alias(graph, root).is_none();
+        }
+
+        // Instructions and distinct buffers of the expression that would be fused into a user.
+        let mut cost = vec![0; graph.nodes.len()];
+        let mut buffers: Vec<Vec<NodeId>> = vec![Vec::new(); graph.nodes.len()];
+        for i in 0..graph.nodes.len() {
+            let (id, node) = (NodeId(i), &graph.nodes[i]);
+            let mut work = own_cost(&node.op) + node.inputs.iter().map(|input| cost[input.0]).sum::<usize>();
+            let mut leaves: Vec<NodeId> = node.inputs.iter().flat_map(|input| buffers[input.0].clone()).collect();
+            leaves.sort();
+            leaves.dedup();
+            let fusible = node.op.is_elementwise()
+                || node.op.is_movement()
+                || matches!(node.op, Op::Random(_) | Op::Iota(_) | Op::Full(_));
+            let own_memory = !fusible && !node.op.is_buffer_leaf()
+                || (!caps.fuse && !node.op.is_buffer_leaf() && !matches!(node.op, Op::Full(_)))
+                || node.op.is_elementwise() && reads[i] > 1 && work > CHEAP
+                || matches!(node.op, Op::Random(_)) && reads[i] > 1
+                || work > LONG
+                || leaves.len() + 2 > caps.max_bindings;
+            if own_memory {
+                selection.stored[i] = true;
+            }
+            if selection.stored[i] || node.op.is_buffer_leaf() {
+                (work, leaves) = (0, vec![id]);
+            }
+            (cost[i], buffers[i]) = (work, leaves);
+
+            // A broadcast repeats the work of its input for every element.
+            if matches!(node.op, Op::Broadcast) && cost[node.inputs[0].0] > CHEAP {
+                let source = through_movement(graph, node.inputs[0]);
+                if graph[source].op.is_elementwise() {
+                    selection.stored[source.0] = true;
+                    (cost[i], buffers[i]) = (0, vec![source]);
+                }
+            }
+        }
+
+        // Contractions read buffers, not expressions.
+        for node in graph.nodes.iter().filter(|n| reads_buffers(&n.op)) {
+            for &input in &node.inputs {
+                let source = through_movement(graph, input);
+                let viewed = matches!(node.op, Op::MatMul);
+                if !selection.has_buffer(graph, source) {
+                    // The movement in between is done by the kernel that makes the operand.
+                    let target = if viewed { source } else { input };
+                    selection.stored[target.0] = true;
+                } else if !viewed && selection.home(graph, input).is_none() {
+                    selection.stored[input.0] = true;
+                }
+            }
+        }
+        selection
+    }
+
+    pub fn is_stored(&self, node: NodeId) -> bool {
+        self.stored[node.0]
+    }
+
+    pub fn store(&mut self, node: NodeId) {
+        self.stored[node.0] = true;
+    }
+
+    /// True if the node's value lies in a buffer of its own.
+    pub fn has_buffer(&self, graph: &Graph, node: NodeId) -> bool {
+        self.stored[node.0] || graph[node].op.is_buffer_leaf()
+    }
+
+    /// The node whose buffer holds this node's value in row-major order.
+    pub fn home(&self, graph: &Graph, node: NodeId) -> Option<NodeId> {
+        if self.has_buffer(graph, node) { Some(node) } else { self.alias(graph, node) }
+    }
+
+    fn alias(&self, graph: &Graph, mut node: NodeId) -> Option<NodeId> {
+        while matches!(graph[node].op, Op::Reshape) && !self.stored[node.0] {
+            node = graph[node].inputs[0];
+        }
+        self.has_buffer(graph, node).then_some(node)
+    }
+}
+
+/// Operations whose kernels take buffers.
+pub(super) fn reads_buffers(op: &Op) -> bool {
+    !(op.is_elementwise()
+        || op.is_movement()
+        || op.is_buffer_leaf()
+        || matches!(op, Op::Reduce(..) | Op::Random(_) | Op::Iota(_) | Op::Full(_)))
+}
+
+/// How often an operation's result is read, looking through movements.
+fn effective_reads(graph: &Graph) -> Vec<usize> {
+    let mut reads = vec![0; graph.nodes.len()];
+    for root in graph.roots() {
+        reads[root.0] += 1;
+    }
+    for i in (0..graph.nodes.len()).rev() {
+        let node = &graph.nodes[i];
+        let times = if node.op.is_movement() { reads[i] } else { 1 };
+        node.inputs.iter().for_each(|input| reads[input.0] += times);
+    }
+    reads
+}
+
+fn through_movement(graph: &Graph, mut node: NodeId) -> NodeId {
+    while graph[node].op.is_movement() {
+        node = graph[node].inputs[0];
+    }
+    node
+}
+
+/// Rough cost in simple vector instructions.
+fn own_cost(op: &Op) -> usize {
+    match op {
+        Op::Unary(Unary::Neg | Unary::Abs | Unary::Not | Unary::Floor | Unary::Ceil | Unary::Round) => 1,
+        Op::Unary(Unary::Sqrt | Unary::Recip | Unary::Rsqrt | Unary::Sign) => 2,
+        Op::Unary(_) | Op::Binary(Binary::Pow) => 8,
+        Op::Binary(Binary::Div | Binary::Rem) => 2,
+        Op::Random(_) => 24,
+        op if op.is_elementwise() => 1,
+        _ => 0,
+    }
+}

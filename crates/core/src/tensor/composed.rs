@@ -1,0 +1,189 @@
+//! Operations made of primitives, one function each. None has a derivative of its own.
+
+use super::{Operand, Tensor};
+use crate::graph::Reduce;
+use crate::{DType, Error, Shape};
+
+/// Reductions that drop their axes: negative axes count from the end, an empty list means all.
+macro_rules! reductions {
+    ($($name:ident $op:ident $doc:literal),* $(,)?) => { impl Tensor { $(
+        #[doc = $doc]
+        #[track_caller]
+        pub fn $name(&self, axes: &[isize]) -> Tensor {
+            self.drop_axes(self.reduce(Reduce::$op, axes), axes)
+        }
+    )* } };
+}
+
+reductions! {
+    sum Sum "Sum over axes, which go away; an empty list sums all.",
+    max Max "Largest over axes, which go away; an empty list means all. NaN if any is.",
+    min Min "Smallest over axes, which go away; an empty list means all. NaN if any is.",
+    prod Prod "Product over axes, which go away; an empty list multiplies all.",
+}
+
+impl Tensor {
+    #[track_caller]
+    fn drop_axes(&self, reduced: Tensor, axes: &[isize]) -> Tensor {
+        if reduced.check().is_err() {
+            return reduced;
+        }
+        let gone = self.axes("reduce", axes).unwrap_or_default();
+        let kept: Vec<usize> = (0..self.rank()).filter(|i| !gone.contains(i)).map(|i| self.shape()[i]).collect();
+        reduced.reshape(kept)
+    }
+
+    /// How many elements one result of a reduction over `axes` is made of.
+    fn count(&self, axes: &[isize]) -> f64 {
+        self.axes("mean", axes).map_or(1.0, |axes| axes.iter().map(|&a| self.shape()[a]).product::<usize>() as f64)
+    }
+
+    /// Mean over axes, which go away; an empty list means all. NaN of no elements.
+    #[track_caller]
+    pub fn mean(&self, axes: &[isize]) -> Tensor {
+        self.sum(axes) * (1.0 / self.count(axes))
+    }
+
+    /// Sum over axes, which stay with length 1.
+    #[track_caller]
+    pub fn sum_keep(&self, axes: &[isize]) -> Tensor {
+        self.reduce(Reduce::Sum, axes)
+    }
+
+    /// Largest over axes, which stay with length 1.
+    #[track_caller]
+    pub fn max_keep(&self, axes: &[isize]) -> Tensor {
+        self.reduce(Reduce::Max, axes)
+    }
+
+    /// Mean over axes, which stay with length 1.
+    #[track_caller]
+    pub fn mean_keep(&self, axes: &[isize]) -> Tensor {
+        self.reduce(Reduce::Sum, axes) * (1.0 / self.count(axes))
+    }
+
+    /// Mean and biased variance over axes, which stay with length 1.
+    #[track_caller]
+    pub fn moments_keep(&self, axes: &[isize]) -> [Tensor; 2] {
+        let mean = self.mean_keep(axes);
+        let variance = (self - &mean).square().mean_keep(axes);
+        [mean, variance]
+    }
+
+    /// `x * x`.
+    #[track_caller]
+    pub fn square(&self) -> Tensor {
+        self * self
+    }
+
+    /// Index of the largest element along an axis, which goes away, as `i32`: the first of equals; the first NaN if there is one.
+    #[track_caller]
+    pub fn argmax(&self, axis: isize) -> Tensor {
+        let max = self.reduce(Reduce::Max, &[axis]);
+        // A maximum of NaN equals nothing, so that only the NaN themselves are candidates.
+        let candidate = self.ge(&max).or(self.ne(self));
+        let index = Tensor::iota(self.shape(), axis);
+        candidate.select(index, self.dim(axis) as f64).min(&[axis])
+    }
+
+    /// `max(x, 0)`; NaN stays.
+    #[track_caller]
+    pub fn relu(&self) -> Tensor {
+        self.maximum(0.0)
+    }
+
+    /// Softmax along an axis, shifted by the largest element so that it does not overflow.
+    #[track_caller]
+    pub fn softmax(&self, axis: isize) -> Tensor {
+        let exp = (self - self.reduce(Reduce::Max, &[axis]).stop_gradient()).exp();
+        &exp / exp.reduce(Reduce::Sum, &[axis])
+    }
+
+    /// Logarithm of [`Tensor::softmax`].
+    #[track_caller]
+    pub fn log_softmax(&self, axis: isize) -> Tensor {
+        let shifted = self - self.reduce(Reduce::Max, &[axis]).stop_gradient();
+        &shifted - shifted.exp().reduce(Reduce::Sum, &[axis]).log()
+    }
+
+    /// `log(sum(exp(x)))` along an axis, which stays with length 1.
+    #[track_caller]
+    pub fn logsumexp_keep(&self, axis: isize) -> Tensor {
+        let max = self.reduce(Reduce::Max, &[axis]).stop_gradient();
+        (self - &max).exp().reduce(Reduce::Sum, &[axis]).log() + max
+    }
+
+    /// `ln(1 + e^x)` without overflow.
+    #[track_caller]
+    pub fn softplus(&self) -> Tensor {
+        self.maximum(0.0) + (-self.abs()).exp().log1p()
+    }
+
+    /// Gaussian error linear unit, `x * Phi(x)` with the exact error function.
+    #[track_caller]
+    pub fn gelu(&self) -> Tensor {
+        self * ((self * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0) * 0.5
+    }
+
+    /// `x * sigmoid(x)`.
+    #[track_caller]
+    pub fn silu(&self) -> Tensor {
+        self * self.sigmoid()
+    }
+
+    /// Between `lo` and `hi`; NaN stays.
+    #[track_caller]
+    pub fn clamp(&self, lo: impl Into<Operand>, hi: impl Into<Operand>) -> Tensor {
+        self.maximum(lo).minimum(hi)
+    }
+
+    /// `bool`: is it NaN?
+    #[track_caller]
+    pub fn is_nan(&self) -> Tensor {
+        self.ne(self)
+    }
+
+    /// One-hot rows of `classes` for integer indices: shape `(.., classes)`. An index out of range gives zeros.
+    #[track_caller]
+    pub fn one_hot(&self, classes: usize, dtype: DType) -> Tensor {
+        if self.check().is_err() {
+            return self.clone();
+        }
+        if !self.dtype().is_int() {
+            return Tensor::poisoned(Error::dtype(format!("one_hot: indices are {}, not integers", self.dtype())));
+        }
+        let mut shape = self.shape().to_vec();
+        shape.push(classes);
+        self.cast(DType::I32).unsqueeze(-1).eq(Tensor::iota(shape, -1)).cast(dtype)
+    }
+
+    /// For each row the element at `index` (`i32`, the shape of `self` without its last axis) of the last axis. Zero where the index is out of
+    /// range. Reads the whole row, so that it fuses with what made it.
+    #[track_caller]
+    pub fn pick(&self, index: impl Into<Tensor>) -> Tensor {
+        let index = index.into();
+        if index.check().is_ok() && index.rank() + 1 != self.rank() && self.check().is_ok() {
+            return Tensor::poisoned(Error::shape(format!(
+                "pick: indices {} must have the shape of {} without its last axis",
+                index.shape(),
+                self.shape()
+            )));
+        }
+        let here = index.unsqueeze(-1).eq(Tensor::iota(self.shape(), -1));
+        here.select(self, 0.0).sum(&[-1])
+    }
+
+    /// The same numbers, through which no gradient flows.
+    #[track_caller]
+    pub fn stop_gradient(&self) -> Tensor {
+        // A cast to the own type: simplification removes it, autodiff does not look through it.
+        Tensor::record(crate::graph::Op::Cast(self.dtype()), vec![self.clone()], None, std::panic::Location::caller())
+    }
+
+    /// The numbers of a matrix below its diagonal and on it; zeros above.
+    #[track_caller]
+    pub fn lower_triangle(&self) -> Tensor {
+        let shape: Shape = self.shape().clone();
+        Tensor::iota(&shape, -2).ge(Tensor::iota(&shape, -1)).select(self, 0.0)
+    }
+}

@@ -78,14 +78,7 @@ impl Function {
         if let Some(plan) = self.plans().get(specs) {
             return Ok(plan.clone());
         }
-        let args: Vec<Tensor> = specs.iter().enumerate().map(|(i, (shape, dtype))| input(i, shape, *dtype)).collect();
-        let (outputs, updates) = Trace::record(|| (self.traced)(&args));
-        let outputs = outputs?;
-        for tensor in &outputs {
-            tensor.check()?;
-        }
-        let graph = Graph::from_tensors(&outputs, &updates, |leaf| leaf.op().clone());
-        let plan = Arc::new(Plan::new(&self.device, graph)?);
+        let plan = Arc::new(Plan::trace(&self.device, specs, &self.traced)?);
         self.plans().insert(specs.to_vec(), plan.clone());
         Ok(plan)
     }
@@ -146,6 +139,24 @@ impl fmt::Debug for Plan {
 }
 
 impl Plan {
+    /// Compiles what `f` does with arguments of the given shapes and types. Variables that it assigns are updated in place by every run.
+    ///
+    /// # Errors
+    /// Those of `f`; the error of a poisoned result; whatever the device reports.
+    pub fn trace(
+        device: &Device,
+        specs: &[(Shape, DType)],
+        f: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
+    ) -> Result<Plan> {
+        let args: Vec<Tensor> = specs.iter().enumerate().map(|(i, (shape, dtype))| input(i, shape, *dtype)).collect();
+        let (outputs, updates) = Trace::record(|| f(&args));
+        let outputs = outputs?;
+        for tensor in &outputs {
+            tensor.check()?;
+        }
+        Plan::new(device, Graph::from_tensors(&outputs, &updates, |leaf| leaf.op().clone()))
+    }
+
     pub(crate) fn new(device: &Device, mut graph: Graph) -> Result<Plan> {
         let outputs = graph.outputs.iter().map(|&id| (graph[id].shape.clone(), graph[id].dtype)).collect();
         let arguments =

@@ -73,13 +73,7 @@ impl Dataset {
     /// # Errors
     /// `Value` if there are fewer rows.
     pub fn split_at(&self, middle: usize) -> Result<(View, View)> {
-        let all = self.view();
-        match u32::try_from(middle) {
-            Ok(middle) if middle <= all.rows.end => {
-                Ok((View { rows: 0..middle, ..all.clone() }, View { rows: middle..all.rows.end, ..all }))
-            }
-            _ => Err(Error::value(format!("a dataset of {} examples can not be split at {middle}", self.len()))),
-        }
+        self.view().split_at(middle)
     }
 
     /// A copy of the rows at `indices`.
@@ -105,6 +99,19 @@ impl View {
     /// True when there are no examples.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// The rows before `middle`, and the rows from there on. Nothing is copied.
+    ///
+    /// # Errors
+    /// `Value` if there are fewer rows.
+    pub fn split_at(&self, middle: usize) -> Result<(View, View)> {
+        let at = u32::try_from(middle).ok().filter(|_| middle <= self.len()).map(|m| self.rows.start + m);
+        let Some(at) = at else {
+            return Err(Error::value(format!("{} examples can not be split at {middle}", self.len())));
+        };
+        let part = |rows: Range<u32>| View { data: self.data.clone(), rows };
+        Ok((part(self.rows.start..at), part(at..self.rows.end)))
     }
 
     /// The rows in order, as [`gather_rows`] takes them; `.chunks(batch_size)` of it are the batches.

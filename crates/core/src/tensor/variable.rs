@@ -4,7 +4,7 @@ use super::Tensor;
 use crate::backend::Buffer;
 use crate::device::Device;
 use crate::graph::Op;
-use crate::{DType, Error, Result, Shape};
+use crate::{DType, Data, Error, Result, Shape};
 use std::cell::RefCell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -124,6 +124,36 @@ impl Variable {
         if Trace::with(|trace| trace.write(self, value.clone())).is_none() {
             *self.lock() = value;
         }
+        Ok(())
+    }
+
+    /// Gives it the numbers of `data`, in the device memory it already has if nobody else holds that.
+    ///
+    /// # Errors
+    /// `Shape` or `DType` if there are not as many numbers as elements, or of another type; whatever the device reports.
+    #[track_caller]
+    pub fn set(&self, data: &Data) -> Result<()> {
+        if data.len() != self.shape().elements() || data.dtype() != self.dtype() {
+            let (name, shape) = (self.name(), self.shape());
+            let text =
+                format!("variable {name} is {} {shape}; got {} {} numbers", self.dtype(), data.len(), data.dtype());
+            return Err(Error::shape(text).at(Location::caller()));
+        }
+        let mut value = self.lock();
+        if let Op::Stored(stored) = value.op()
+            && !value.is_shared()
+        {
+            let bytes = data.as_bytes();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            return stored
+                .0
+                .device
+                .backend()
+                .write(&stored.0.buffer, bytes.len(), &mut |out| out.copy_from_slice(bytes));
+        }
+        *value = Tensor::from_data(data.clone(), self.shape());
         Ok(())
     }
 

@@ -1,0 +1,182 @@
+//! Aligned memory, and a pool that keeps some of what is given back.
+
+use ibex_core::backend::Buffer;
+use ibex_core::{Error, Result};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A cache line, and the widest vector.
+const ALIGN: usize = 64;
+
+/// The pool keeps this much more than what is in use.
+const SPARE: usize = 64 << 20;
+
+/// Memory from the operating system.
+#[derive(Debug)]
+struct Block {
+    at: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: a block is plain memory; its users answer for access.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn new(bytes: usize) -> Option<Block> {
+        let layout = Layout::from_size_align(bytes, ALIGN).ok()?;
+        // SAFETY: `class` never gives a size of 0. Zeroed, since memory handed out as bytes must be initialised.
+        NonNull::new(unsafe { alloc_zeroed(layout) }).map(|at| Block { at, layout })
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout.
+        unsafe { dealloc(self.at.as_ptr(), self.layout) }
+    }
+}
+
+/// Free blocks by size.
+#[derive(Debug, Default)]
+struct Free {
+    blocks: BTreeMap<usize, Vec<Block>>,
+    /// Bytes of free blocks.
+    free: usize,
+    /// Bytes of blocks in use.
+    used: usize,
+}
+
+/// Where buffers come from and return to.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    state: Mutex<Free>,
+    /// Blocks taken from the operating system.
+    pub(crate) allocations: AtomicU64,
+}
+
+/// The size of the block for so many bytes: four sizes to each power of two, so that at most a fifth is unused.
+fn class(bytes: usize) -> Option<usize> {
+    let bytes = bytes.max(ALIGN);
+    let step = (bytes.next_power_of_two() / 8).max(ALIGN);
+    bytes.checked_next_multiple_of(step)
+}
+
+impl Pool {
+    pub(crate) fn allocate(self: &Arc<Self>, bytes: usize) -> Result<CpuBuffer> {
+        let fail = || {
+            Error::out_of_memory(format!(
+                "the host has no memory for a buffer of {bytes} bytes; use a smaller batch or a smaller model"
+            ))
+        };
+        if bytes > isize::MAX as usize / 2 {
+            return Err(fail());
+        }
+        let size = class(bytes).ok_or_else(fail)?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let block = match state.blocks.get_mut(&size).and_then(Vec::pop) {
+            Some(block) => {
+                state.free -= size;
+                block
+            }
+            None => {
+                self.allocations.fetch_add(1, Ordering::Relaxed);
+                match Block::new(size) {
+                    Some(block) => block,
+                    None => {
+                        // What the pool keeps may be what is missing.
+                        state.blocks.clear();
+                        state.free = 0;
+                        Block::new(size).ok_or_else(fail)?
+                    }
+                }
+            }
+        };
+        state.used += size;
+        Ok(CpuBuffer { block: Some(block), bytes, pool: Arc::clone(self) })
+    }
+
+    fn give_back(&self, block: Block) {
+        let size = block.layout.size();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.used -= size;
+        if state.free + size <= state.used + SPARE {
+            state.free += size;
+            state.blocks.entry(size).or_default().push(block);
+        }
+    }
+}
+
+/// Device memory: host memory, aligned to a cache line.
+#[derive(Debug)]
+pub(crate) struct CpuBuffer {
+    /// `None` only while it is dropped.
+    block: Option<Block>,
+    bytes: usize,
+    pool: Arc<Pool>,
+}
+
+impl CpuBuffer {
+    /// Where it begins.
+    pub(crate) fn at(&self) -> *mut u8 {
+        self.block.as_ref().map_or(std::ptr::dangling_mut(), |b| b.at.as_ptr())
+    }
+}
+
+impl Drop for CpuBuffer {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.pool.give_back(block);
+        }
+    }
+}
+
+impl Buffer for CpuBuffer {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ibex_core::ErrorKind;
+
+    #[test]
+    fn blocks_return_and_leave() {
+        let pool = Arc::new(Pool::default());
+        let first = pool.allocate(1000).unwrap();
+        assert_eq!(first.at() as usize % ALIGN, 0);
+        drop(first);
+        drop(pool.allocate(1001).unwrap());
+        assert_eq!(pool.allocations.load(Ordering::Relaxed), 1);
+        drop(pool.allocate(2 * SPARE).unwrap());
+        assert!(pool.state.lock().unwrap().free <= SPARE, "large blocks go back to the system");
+        assert_eq!(pool.allocate(0).unwrap().bytes(), 0);
+    }
+
+    #[test]
+    fn absurd_sizes_are_errors() {
+        let pool = Arc::new(Pool::default());
+        for bytes in [usize::MAX, usize::MAX / 2, 1 << 60] {
+            assert_eq!(pool.allocate(bytes).unwrap_err().kind(), ErrorKind::OutOfMemory);
+        }
+    }
+
+    #[test]
+    fn classes_hold_their_sizes() {
+        for bytes in (0..5000).chain([1 << 20, (1 << 20) + 1, 3_000_000]) {
+            let size = class(bytes).unwrap();
+            assert!(size >= bytes && size % ALIGN == 0 && size <= bytes + bytes / 4 + 2 * ALIGN);
+        }
+    }
+}

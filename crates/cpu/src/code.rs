@@ -1,0 +1,707 @@
+//! A body compiled to steps over registers in cache.
+//!
+//! Values have three ranks: *uniform* ones are the same everywhere, *point* ones exist once for each result of a reduction, *row*
+//! ones at each coordinate. Registers of row values are reused as soon as their last reader has run; uniform and point values,
+//! being few or short, keep theirs.
+
+use crate::access::{Load, Store, Walk, check};
+use crate::fold::{Fold, fold};
+use crate::memory::Memory;
+use crate::ops::{self, Arg, Map, MapFn};
+use crate::simd::Level;
+use ibex_core::program::{self, Body, BufferDecl, BufferId, Instr, Reg, Role, ValueId, View};
+use ibex_core::{Error, Result, Scalar};
+
+/// The rank of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    Uniform,
+    Point,
+    Row,
+}
+
+/// Where a step writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Out {
+    /// Word number in scratch memory.
+    Scratch(usize),
+    /// The memory of a store, without a copy.
+    Store(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op {
+    Load(usize),
+    /// A load that repeats, copied out once for each task: `period`.
+    Periodic(usize, usize),
+    Iota(usize),
+    Acc,
+    Const(u32),
+    /// A point or uniform value repeated along the row.
+    Expand(usize),
+    Map(MapFn, [usize; 3], u32),
+    /// Reduction of a value over the whole row at once.
+    Fold(usize),
+}
+
+/// One step: computes a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub op: Op,
+    pub rank: Rank,
+    pub value: usize,
+    pub out: Out,
+}
+
+/// A `Reduce` instruction.
+#[derive(Clone, Copy)]
+pub(crate) struct Reduction {
+    pub fold: Fold,
+    /// The reduced value, as seen by row steps.
+    pub from: usize,
+    pub value: usize,
+    /// Scratch for a value that is not an array already.
+    pub spare: usize,
+}
+
+impl std::fmt::Debug for Reduction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} <- {}", self.value, self.from)
+    }
+}
+
+/// Steps of one sweep over a row, and what it stores.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    /// Run once for each task, before the steps.
+    pub hoisted: Vec<Step>,
+    pub steps: Vec<Step>,
+    /// Reductions fed by the sweep (numbers of [`Code::reductions`]), folded after the steps of each tile.
+    pub folds: Vec<usize>,
+    /// Stores copied from registers at the end of each tile, and the value each stores.
+    pub stores: Vec<(usize, usize)>,
+}
+
+/// Sizes of the registers, in elements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    pub row: usize,
+    pub point: usize,
+}
+
+/// A part of an iteration space: row coordinates `row..row + rows`, which are `groups` x `length` x `cols`, and the points
+/// `point..point + points` they belong to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tile {
+    pub row: usize,
+    pub rows: usize,
+    pub point: usize,
+    pub points: usize,
+    pub groups: usize,
+    pub length: usize,
+    pub cols: usize,
+}
+
+/// The state of a body that is being compiled, and what all its sweeps share once it is.
+#[derive(Debug)]
+pub(crate) struct Code {
+    pub uniform: Vec<Step>,
+    pub loads: Vec<Load>,
+    pub point_loads: Vec<Load>,
+    pub iotas: Vec<Walk>,
+    pub point_iotas: Vec<Walk>,
+    pub stores: Vec<Store>,
+    /// Stores of row rank; the others are made once for each point.
+    pub row_stores: Vec<bool>,
+    pub reductions: Vec<Reduction>,
+    pub caps: Caps,
+    /// Values, with those that stand for repeated ones: value `v` repeated is `v + instructions`.
+    pub values: usize,
+    /// Words of scratch memory.
+    pub words: usize,
+    ranks: Vec<Rank>,
+    live: Vec<bool>,
+    instrs: Vec<Instr>,
+    kernels: Vec<Option<(MapFn, bool)>>,
+    /// Scratch of uniform and point values.
+    fixed: Vec<usize>,
+    /// Stores whose memory no load reads.
+    unread: Vec<bool>,
+    reduction_of: Vec<Option<usize>>,
+    reduces: bool,
+}
+
+/// Buffers with equal keys share memory.
+fn key(buffers: &[BufferDecl], id: BufferId) -> Role {
+    buffers[id.0].role
+}
+
+impl Code {
+    /// Analyses a body over `dims`, of which `dims[range]` are reduced.
+    pub(crate) fn new(
+        body: &Body,
+        dims: &[usize],
+        range: std::ops::Range<usize>,
+        buffers: &[BufferDecl],
+        level: Level,
+    ) -> Result<Code> {
+        let n = body.instrs.len();
+        let reduces = !range.is_empty();
+        let keep: Vec<usize> = (0..dims.len()).filter(|d| !range.contains(d)).collect();
+        let point_dims: Vec<usize> = keep.iter().map(|&d| dims[d]).collect();
+        let point_view = |view: &View| {
+            let mut bounds: Vec<(i64, i64)> = vec![];
+            if !view.bounds.is_empty() {
+                // An axis of length 1 may have bounds that leave it out: then so do those of a point axis.
+                let out = |d: usize| dims[d] == 1 && !(view.bounds[d].0..view.bounds[d].1).contains(&0);
+                let nothing = range.clone().any(out);
+                bounds = keep.iter().map(|&d| if nothing { (0, 0) } else { view.bounds[d] }).collect();
+            }
+            View { offset: view.offset, strides: keep.iter().map(|&d| view.strides[d]).collect(), bounds }
+        };
+        let rank_of = |view: &View| {
+            let varies = |d: usize| view.varies(d, dims[d]);
+            if reduces && range.clone().any(varies) {
+                Rank::Row
+            } else if (0..dims.len()).any(varies) {
+                if reduces { Rank::Point } else { Rank::Row }
+            } else {
+                Rank::Uniform
+            }
+        };
+
+        let regs = body.regs();
+        let mut ranks: Vec<Rank> = Vec::with_capacity(n);
+        for instr in &body.instrs {
+            ranks.push(match *instr {
+                Instr::Load(i) => rank_of(&body.loads[i].view),
+                Instr::Iota(i) => rank_of(&body.iotas[i]),
+                Instr::Acc => Rank::Row,
+                Instr::Reduce(..) => Rank::Point,
+                _ => instr.operands().map(|v| ranks[v.0]).max().unwrap_or(Rank::Uniform),
+            });
+        }
+        let mut live = vec![false; n];
+        body.stores.iter().for_each(|s| live[s.value.0] = true);
+        for v in (0..n).rev().filter(|&v| body.stores.iter().any(|s| s.value.0 >= v)) {
+            if live[v] {
+                body.instrs[v].operands().for_each(|o| live[o.0] = true);
+            }
+        }
+
+        let mut kernels = Vec::with_capacity(n);
+        for (v, instr) in body.instrs.iter().enumerate() {
+            let bad = |name: &str, reg: Reg| {
+                Error::unsupported(format!("the CPU has no {name} of {reg:?} registers; cast the operand first"))
+            };
+            kernels.push(match *instr {
+                Instr::Unary(op, a) => {
+                    let reg = regs[a.0];
+                    Some((ops::unary(level, op, reg).ok_or_else(|| bad(op.name(), reg))?, false))
+                }
+                Instr::Binary(op, a, _) => {
+                    let reg = regs[a.0];
+                    Some((ops::binary(level, op, reg).ok_or_else(|| bad(op.name(), reg))?, false))
+                }
+                Instr::Compare(op, a, _) => Some(ops::compare(level, op, regs[a.0])),
+                Instr::Select(..) => Some((ops::select(level), false)),
+                Instr::Cast(to, a) => Some((ops::cast(level, regs[a.0], to), false)),
+                Instr::Threefry(..) => Some((ops::random(level), false)),
+                _ => None,
+            });
+            debug_assert_eq!(kernels.len(), v + 1);
+        }
+
+        // Loads and iotas below row rank are addressed by point coordinates.
+        let elements = |id: BufferId| buffers[id.0].shape.elements();
+        let mut loads = Vec::new();
+        let mut point_loads = Vec::new();
+        for load in &body.loads {
+            loads.push(Load::new(load, dims, level)?);
+            let load = program::Load { view: point_view(&load.view), ..load.clone() };
+            point_loads.push(Load::new(&load, &point_dims, level)?);
+        }
+        for load in &loads {
+            check(&load.walk, elements(load.buffer), load.buffer)?;
+        }
+        let walk = |v: &View| Walk::new(v, dims);
+        let iotas = body.iotas.iter().map(walk).collect::<Result<Vec<_>>>()?;
+        let point_walk = |v: &View| Walk::new(&point_view(v), &point_dims);
+        let point_iotas = body.iotas.iter().map(point_walk).collect::<Result<Vec<_>>>()?;
+
+        let mut stores = Vec::new();
+        let mut row_stores = Vec::new();
+        for store in &body.stores {
+            let row =
+                !reduces || ranks[store.value.0] == Rank::Row || range.clone().any(|d| store.view.varies(d, dims[d]));
+            row_stores.push(row);
+            stores.push(if row {
+                Store::new(store, dims, level)?
+            } else {
+                let store = program::Store { view: point_view(&store.view), ..store.clone() };
+                Store::new(&store, &point_dims, level)?
+            });
+        }
+        for store in &stores {
+            check(&store.walk, elements(store.buffer), store.buffer)?;
+        }
+        let unread = stores
+            .iter()
+            .map(|s| body.loads.iter().all(|l| key(buffers, l.buffer) != key(buffers, s.buffer)))
+            .collect();
+
+        let mut reductions = Vec::new();
+        let mut reduction_of = vec![None; n];
+        for (v, instr) in body.instrs.iter().enumerate() {
+            if let (Instr::Reduce(op, from), true) = (*instr, live[v]) {
+                reduction_of[v] = Some(reductions.len());
+                let from_value = if ranks[from.0] == Rank::Row { from.0 } else { from.0 + n };
+                reductions.push(Reduction {
+                    fold: fold(level, op, regs[from.0]),
+                    from: from_value,
+                    value: v,
+                    spare: 0,
+                });
+            }
+        }
+
+        let mut code = Code {
+            uniform: vec![],
+            loads,
+            point_loads,
+            iotas,
+            point_iotas,
+            stores,
+            row_stores,
+            reductions,
+            caps: Caps { row: 0, point: 0 },
+            values: 2 * n,
+            words: 0,
+            ranks,
+            live,
+            instrs: body.instrs.clone(),
+            kernels,
+            fixed: vec![0; n],
+            unread,
+            reduction_of,
+            reduces,
+        };
+        for v in code.list(Rank::Uniform) {
+            code.fixed[v] = code.allot(1);
+            let step = code.step(v, Out::Scratch(code.fixed[v]));
+            code.uniform.push(step);
+        }
+        Ok(code)
+    }
+
+    /// Sets the register sizes and gives point values theirs. Comes before `sweep`.
+    pub(crate) fn layout(&mut self, caps: Caps) {
+        self.caps = caps;
+        for v in self.list(Rank::Point) {
+            self.fixed[v] = self.allot(caps.point);
+        }
+    }
+
+    /// Reserves words of scratch memory, aligned to a cache line.
+    pub(crate) fn allot(&mut self, words: usize) -> usize {
+        let at = self.words;
+        self.words += words.next_multiple_of(16);
+        at
+    }
+
+    /// Live values of a rank.
+    pub(crate) fn list(&self, rank: Rank) -> Vec<usize> {
+        (0..self.instrs.len()).filter(|&v| self.live[v] && self.ranks[v] == rank).collect()
+    }
+
+    /// How many row registers a body would need at most: a guess, to choose their length.
+    pub(crate) fn pressure(&self) -> usize {
+        let computed = |v: &usize| !matches!(self.instrs[*v], Instr::Load(i) if self.loads[i].in_place());
+        self.list(Rank::Row).into_iter().filter(computed).count()
+    }
+
+    /// Scratch of a point value.
+    pub(crate) fn place(&self, v: usize) -> usize {
+        self.fixed[v]
+    }
+
+    /// True if the iteration space has reduce axes.
+    pub(crate) fn reduces(&self) -> bool {
+        self.reduces
+    }
+
+    /// True if no load reads the memory of a store.
+    pub(crate) fn is_unread(&self, store: usize) -> bool {
+        self.unread[store]
+    }
+
+    /// True if a store is the whole iteration space in row-major order, from the buffer's first element on.
+    pub(crate) fn covers(&self, store: usize) -> bool {
+        self.stores[store].walk.is_whole()
+    }
+
+    /// Makes a load that repeats an ordinary one again.
+    pub(crate) fn no_period(&self, step: &mut Step) {
+        if let Op::Periodic(load, _) = step.op {
+            step.op = Op::Load(load);
+        }
+    }
+
+    /// True if some value is reduced.
+    pub(crate) fn has_reductions(&self) -> bool {
+        !self.reductions.is_empty()
+    }
+
+    /// The step of an instruction; operands of lower rank than row are seen repeated by row steps.
+    fn step(&self, v: usize, out: Out) -> Step {
+        let rank = self.ranks[v];
+        let arg = |o: ValueId| {
+            if rank == Rank::Row && self.ranks[o.0] == Rank::Point { o.0 + self.instrs.len() } else { o.0 }
+        };
+        let op = match self.instrs[v] {
+            Instr::Load(i) => Op::Load(i),
+            Instr::Iota(i) => Op::Iota(i),
+            Instr::Acc => Op::Acc,
+            Instr::Const(c) => Op::Const(match c {
+                Scalar::Float(x) => x.to_bits(),
+                Scalar::Int(x) => x as u32,
+                Scalar::Uint(x) => x,
+                Scalar::Bool(x) => u32::from(x),
+            }),
+            Instr::Reduce(..) => Op::Fold(self.reduction_of[v].unwrap_or(0)),
+            instr => {
+                let mut args = [instr.operands().next().map_or(0, arg); 3];
+                instr.operands().zip(&mut args).for_each(|(o, a)| *a = arg(o));
+                let imm = if let Instr::Threefry(_, _, stream) = instr { stream } else { 0 };
+                match self.kernels[v] {
+                    Some((kernel, swap)) => {
+                        if swap {
+                            args.swap(0, 1);
+                        }
+                        Op::Map(kernel, args, imm)
+                    }
+                    None => Op::Const(0),
+                }
+            }
+        };
+        Step { op, rank, value: v, out }
+    }
+
+    /// Steps that compute point values `list`, whose operands stand.
+    pub(crate) fn point_steps(&self, list: impl Iterator<Item = usize>) -> Vec<Step> {
+        list.map(|v| self.step(v, Out::Scratch(self.fixed[v]))).collect()
+    }
+
+    /// Compiles a sweep that ends in the reductions `folds` and the row stores `stores`. With `whole`, rows are complete in each
+    /// tile, and point values are computed between row values.
+    pub(crate) fn sweep(
+        &mut self,
+        folds: &[usize],
+        stores: &[usize],
+        whole: bool,
+        direct: impl Fn(usize) -> bool,
+    ) -> Sweep {
+        let n = self.instrs.len();
+        // What is needed: the closure over row values, or over all if `whole`.
+        let mut need = vec![false; n];
+        let root = |need: &mut Vec<bool>, v: usize| need[v % n] = true;
+        folds.iter().for_each(|&f| root(&mut need, self.reductions[f].from));
+        stores.iter().for_each(|&s| root(&mut need, self.stores[s].value));
+        if whole {
+            self.list(Rank::Point).iter().for_each(|&v| need[v] = true);
+        }
+        for v in (0..n).rev() {
+            if need[v] && (whole || self.ranks[v] == Rank::Row) {
+                self.instrs[v].operands().for_each(|o| need[o.0] = true);
+            }
+        }
+        let wanted = |v: &usize| need[*v] && (self.ranks[*v] == Rank::Row || whole && self.ranks[*v] == Rank::Point);
+        let order: Vec<usize> = (0..n).filter(wanted).collect();
+
+        // The steps, with repeated values made just before their first use.
+        let mut sweep = Sweep::default();
+        let mut repeated = vec![false; n];
+        let mut steps: Vec<Step> = Vec::new();
+        let expand = |v: usize, steps: &mut Vec<Step>, hoisted: &mut Vec<Step>, repeated: &mut Vec<bool>| {
+            if !std::mem::replace(&mut repeated[v], true) {
+                let step = Step { op: Op::Expand(v), rank: Rank::Row, value: v + n, out: Out::Scratch(0) };
+                if whole { steps.push(step) } else { hoisted.push(step) }
+            }
+        };
+        for &v in &order {
+            let step = self.step(v, Out::Scratch(self.fixed[v]));
+            let seen: Vec<usize> = match step.op {
+                Op::Map(_, args, _) if step.rank == Rank::Row => args.to_vec(),
+                Op::Fold(f) => vec![self.reductions[f].from],
+                _ => vec![],
+            };
+            seen.iter().filter(|&&a| a >= n).for_each(|a| expand(a - n, &mut steps, &mut sweep.hoisted, &mut repeated));
+            steps.push(step);
+        }
+        if !whole {
+            for &f in folds.iter().filter(|&&f| self.reductions[f].from >= n) {
+                expand(self.reductions[f].from - n, &mut steps, &mut sweep.hoisted, &mut repeated);
+            }
+        }
+        for &s in stores {
+            let v = self.stores[s].value;
+            let seen = if self.ranks[v] == Rank::Point { v + n } else { v };
+            if seen >= n {
+                expand(v, &mut steps, &mut sweep.hoisted, &mut repeated);
+            }
+            let in_memory = |st: &Step| matches!(st.out, Out::Store(_));
+            let step = steps.iter_mut().find(|st| st.value == seen && matches!(st.op, Op::Map(..)) && !in_memory(st));
+            match step {
+                Some(step) if self.unread[s] && self.stores[s].in_place() && direct(s) => step.out = Out::Store(s),
+                _ => sweep.stores.push((s, seen)),
+            }
+        }
+
+        // Registers: a value's is free after the last step that reads it.
+        let end = steps.len();
+        let mut last = vec![0; 2 * n];
+        for (i, step) in steps.iter().enumerate() {
+            match step.op {
+                Op::Map(_, args, _) => args.iter().for_each(|&a| last[a] = i),
+                Op::Fold(f) => last[self.reductions[f].from] = i,
+                _ => {}
+            }
+        }
+        folds.iter().for_each(|&f| last[self.reductions[f].from] = end);
+        sweep.stores.iter().for_each(|&(_, v)| last[v] = end);
+        let row = self.caps.row;
+        for step in &mut sweep.hoisted {
+            step.out = Out::Scratch(self.allot(row));
+        }
+        let mut free: Vec<usize> = Vec::new();
+        let mut held: Vec<(usize, usize)> = Vec::new();
+        for (i, step) in steps.iter_mut().enumerate() {
+            if let Op::Load(load) = step.op
+                && !self.reduces
+                && step.rank == Rank::Row
+                && let Some(period) = self.loads[load].walk.period().filter(|&p| p <= row)
+            {
+                let at = self.allot(row + period);
+                step.op = Op::Periodic(load, period);
+                step.out = Out::Scratch(at);
+                continue;
+            }
+            let in_place = matches!(step.op, Op::Acc) || matches!(step.op, Op::Load(l) if self.loads[l].in_place());
+            if step.rank == Rank::Row && !in_place && !matches!(step.out, Out::Store(_)) {
+                let at = free.pop().unwrap_or_else(|| self.allot(row));
+                step.out = Out::Scratch(at);
+                held.push((step.value, at));
+            }
+            held.retain(|&(v, at)| {
+                let done = last[v] <= i;
+                if done {
+                    free.push(at);
+                }
+                !done
+            });
+        }
+        let folded = steps.iter().filter_map(|s| if let Op::Fold(f) = s.op { Some(f) } else { None });
+        let folded: Vec<usize> = folded.chain(folds.iter().copied()).collect();
+        for f in folded {
+            self.reductions[f].spare = self.allot(row);
+        }
+        sweep.steps = steps;
+        sweep.folds = folds.to_vec();
+        sweep
+    }
+}
+
+/// Registers of one task.
+pub(crate) struct Frame<'a> {
+    pub mem: &'a Memory,
+    pub code: &'a Code,
+    /// Scratch memory of `code.words` words.
+    pub scratch: *mut u32,
+    /// Where the value of each instruction is.
+    pub values: &'a mut [Arg],
+    /// Raw results that an epilogue works on.
+    pub acc: *const u32,
+}
+
+impl Frame<'_> {
+    /// Runs steps over a tile.
+    ///
+    /// # Safety
+    /// The frame's scratch memory is as large as its code says and nobody else's; the tile is no larger than the code's register sizes and
+    /// lies inside of the iteration space; no other task writes what the tile reads, or touches what it writes.
+    pub(crate) unsafe fn run(&mut self, steps: &[Step], tile: &Tile) {
+        for step in steps {
+            let (start, n) = match step.rank {
+                Rank::Uniform => (0, 1),
+                Rank::Point => (tile.point, tile.points),
+                Rank::Row => (tile.row, tile.rows),
+            };
+            // SAFETY: the places were allotted by `Code`, views were checked against their buffers.
+            self.values[step.value] = unsafe {
+                let out = match step.out {
+                    Out::Scratch(at) => self.scratch.add(at),
+                    Out::Store(s) => self.code.stores[s].at(self.mem, start),
+                };
+                match step.op {
+                    Op::Map(kernel, args, imm) => {
+                        kernel(Map { out, args: args.map(|a| self.values[a]), n, imm });
+                        Arg { ptr: out, step: usize::from(step.rank != Rank::Uniform) }
+                    }
+                    Op::Load(i) => {
+                        let loads = if step.rank == Rank::Row { &self.code.loads } else { &self.code.point_loads };
+                        let arg = loads[i].get(self.mem, start, n, out);
+                        if step.rank == Rank::Uniform { Arg { step: 0, ..arg } } else { arg }
+                    }
+                    Op::Periodic(_, period) => Arg { ptr: out.add(start % period), step: 1 },
+                    Op::Iota(i) => {
+                        let iotas = if step.rank == Rank::Row { &self.code.iotas } else { &self.code.point_iotas };
+                        iotas[i].numbers(start, n, out);
+                        Arg { ptr: out, step: usize::from(step.rank != Rank::Uniform) }
+                    }
+                    Op::Acc => Arg { ptr: self.acc, step: 1 },
+                    Op::Const(bits) => {
+                        *out = bits;
+                        Arg { ptr: out, step: 0 }
+                    }
+                    Op::Expand(v) => self.expand(self.values[v], tile, out),
+                    Op::Fold(f) => {
+                        self.reduce(f, tile, out);
+                        Arg { ptr: out, step: 1 }
+                    }
+                }
+            };
+        }
+    }
+
+    /// A point value repeated along the row.
+    unsafe fn expand(&self, from: Arg, tile: &Tile, out: *mut u32) -> Arg {
+        // SAFETY: `from` has a value for each point of the tile, `out` one for each of its rows.
+        unsafe {
+            if from.step == 0 || tile.groups == 1 && tile.cols == 1 {
+                return Arg { step: 0, ..from };
+            }
+            if tile.groups == 1 && tile.length == 1 {
+                return from;
+            }
+            let mut to = out;
+            for g in 0..tile.groups {
+                if tile.cols == 1 {
+                    std::slice::from_raw_parts_mut(to, tile.length).fill(*from.ptr.add(g));
+                    to = to.add(tile.length);
+                    continue;
+                }
+                for _ in 0..tile.length {
+                    let (from, to_row) = (from.ptr.add(g * tile.cols), to);
+                    (0..tile.cols).for_each(|c| *to_row.add(c) = *from.add(c));
+                    to = to.add(tile.cols);
+                }
+            }
+            Arg { ptr: out, step: 1 }
+        }
+    }
+
+    /// The array of a reduction's operand.
+    unsafe fn operand(&self, reduction: &Reduction, tile: &Tile) -> *const u32 {
+        let from = self.values[reduction.from];
+        if from.step == 1 {
+            return from.ptr;
+        }
+        // SAFETY: the spare register is a row register.
+        unsafe {
+            let spare = self.scratch.add(reduction.spare);
+            std::slice::from_raw_parts_mut(spare, tile.rows).fill(*from.ptr);
+            spare
+        }
+    }
+
+    /// Reduces whole rows.
+    unsafe fn reduce(&self, f: usize, tile: &Tile, out: *mut u32) {
+        let reduction = &self.code.reductions[f];
+        const BLOCK: usize = 64;
+        // SAFETY: the operand has `tile.rows` elements, `out` takes `tile.points`.
+        unsafe {
+            let from = self.operand(reduction, tile);
+            // In blocks of points, whose accumulators stay on the stack.
+            let (outer, unit) = (tile.groups, tile.length * tile.cols);
+            if tile.cols <= BLOCK {
+                let groups = BLOCK / tile.cols.max(1);
+                for g in (0..outer).step_by(groups) {
+                    let count = groups.min(outer - g);
+                    let mut acc = [reduction.fold.empty; BLOCK];
+                    let acc = acc.as_mut_ptr();
+                    let from = from.add(g * unit);
+                    (reduction.fold.tile)(crate::fold::Tile {
+                        acc,
+                        from,
+                        groups: count,
+                        rows: tile.length,
+                        cols: tile.cols,
+                    });
+                    let (to, n) = (out.add(g * tile.cols), count * tile.cols);
+                    (reduction.fold.finish)(crate::fold::Merge { acc, from: acc, to, n });
+                }
+                return;
+            }
+            let mut acc = vec![reduction.fold.empty; tile.cols];
+            let acc = &mut acc[..];
+            for g in 0..outer {
+                acc.fill(reduction.fold.empty);
+                let acc = acc.as_mut_ptr();
+                let from = from.add(g * unit);
+                (reduction.fold.tile)(crate::fold::Tile { acc, from, groups: 1, rows: tile.length, cols: tile.cols });
+                (reduction.fold.finish)(crate::fold::Merge {
+                    acc,
+                    from: acc,
+                    to: out.add(g * tile.cols),
+                    n: tile.cols,
+                });
+            }
+        }
+    }
+
+    /// Adds a tile to the accumulators of the reductions `folds`, which lie `stride` apart.
+    ///
+    /// # Safety
+    /// As for `run`; `acc` is valid for `stride` accumulators for each reduction.
+    pub(crate) unsafe fn fold(&self, folds: &[usize], tile: &Tile, acc: *mut u64, stride: usize) {
+        for (i, &f) in folds.iter().enumerate() {
+            let reduction = &self.code.reductions[f];
+            // SAFETY: the caller's promise.
+            unsafe {
+                let from = self.operand(reduction, tile);
+                let (acc, rows, cols) = (acc.add(i * stride), tile.length, tile.cols);
+                (reduction.fold.tile)(crate::fold::Tile { acc, from, groups: 1, rows, cols });
+            }
+        }
+    }
+
+    /// Copies registers to memory.
+    ///
+    /// # Safety
+    /// As for `run`.
+    pub(crate) unsafe fn store(&self, stores: &[(usize, usize)], tile: &Tile) {
+        for &(s, value) in stores {
+            let (start, n) = if self.code.row_stores[s] { (tile.row, tile.rows) } else { (tile.point, tile.points) };
+            // SAFETY: the caller's promise.
+            unsafe { self.code.stores[s].put(self.mem, start, n, self.values[value]) };
+        }
+    }
+
+    /// Copies out the loads that repeat, once for each task.
+    ///
+    /// # Safety
+    /// As for `run`.
+    pub(crate) unsafe fn prepare(&mut self, steps: &[Step]) {
+        for step in steps {
+            if let (Op::Periodic(load, period), Out::Scratch(at)) = (step.op, step.out) {
+                let load = &self.code.loads[load];
+                // SAFETY: the place has a register and a period more.
+                unsafe {
+                    let out = self.scratch.add(at);
+                    load.copy(self.mem.ptr(load.buffer), 0, period, out);
+                    (0..self.code.caps.row).for_each(|i| *out.add(period + i) = *out.add(i));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What follows a contraction: its body, run on raw results while they are in cache.
+
+use crate::code::{Caps, Code, Frame, Sweep, Tile};
+use crate::memory::Memory;
+use crate::simd::Level;
+use crate::tile::with_frame;
+use ibex_core::program::{Body, BufferDecl, BufferId, Instr};
+use ibex_core::{DType, Result};
+
+/// Elements of a register.
+const TILE: usize = 1024;
+
+/// Finishes raw contraction results: runs the epilogue's body on them and stores what it stores.
+#[derive(Debug)]
+pub(crate) struct Epilogue {
+    code: Code,
+    sweep: Sweep,
+    in_place: Option<BufferId>,
+    plain: bool,
+}
+
+impl Epilogue {
+    /// Prepares a body over `dims`.
+    pub(crate) fn new(body: &Body, dims: &[usize], buffers: &[BufferDecl], level: Level) -> Result<Epilogue> {
+        let mut code = Code::new(body, dims, 0..0, buffers, level)?;
+        let raw = |s: usize| matches!(body.instrs[body.stores[s].value.0], Instr::Acc);
+        let fits = |&s: &usize| code.stores[s].dtype == DType::F32 && code.covers(s) && code.is_unread(s);
+        let mut candidates: Vec<usize> = (0..body.stores.len()).filter(fits).collect();
+        candidates.sort_by_key(|&s| !raw(s));
+        let chosen = candidates.first().copied();
+        code.layout(Caps { row: TILE, point: 0 });
+        let stores: Vec<usize> = (0..body.stores.len()).collect();
+        // The store that raw results may lie in is copied to: steps must not overlap their operands.
+        let mut sweep = code.sweep(&[], &stores, true, |s| Some(s) != chosen);
+        // Calls are many and short: what repeats is not worth copying out.
+        sweep.steps.iter_mut().for_each(|step| code.no_period(step));
+        let plain = body.stores.len() == 1 && chosen.is_some_and(raw);
+        Ok(Epilogue { in_place: chosen.map(|s| body.stores[s].buffer), code, sweep, plain })
+    }
+
+    /// Finishes `acc`, the raw results of the row-major flat range `start..start + acc.len()` of the iteration space. May be called
+    /// from many threads at once with disjoint ranges.
+    pub(crate) fn apply(&self, mem: &Memory, start: usize, acc: &mut [f32]) {
+        let (raw, len) = (acc.as_mut_ptr().cast::<u32>(), acc.len());
+        with_frame(&self.code, mem, raw, |frame: &mut Frame<'_>| {
+            // SAFETY: the range is this call's alone, and tiles are as large as the registers or smaller. `acc` may be memory of the
+            // store that `in_place` names, which is written after all steps of a tile and through the same provenance-free address.
+            unsafe {
+                frame.run(&self.code.uniform, &Tile::default());
+                for at in (0..len).step_by(TILE) {
+                    let rows = TILE.min(len - at);
+                    frame.acc = raw.add(at);
+                    let tile = Tile { row: start + at, rows, groups: rows, length: 1, cols: 1, ..Tile::default() };
+                    frame.run(&self.sweep.steps, &tile);
+                    frame.store(&self.sweep.stores, &tile);
+                }
+            }
+        });
+    }
+
+    /// Where raw results may be accumulated without scratch memory: a store that is the whole space in order, and that nothing
+    /// else in the body reads. `apply` is then given parts of that very memory.
+    pub(crate) fn in_place(&self) -> Option<BufferId> {
+        self.in_place
+    }
+
+    /// True if the body does nothing but store raw results to `in_place`.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
+    }
+}

@@ -1,0 +1,280 @@
+//! Reductions of registers into accumulators.
+//!
+//! Within a tile many lanes accumulate side by side; across tiles sums accumulate in `f64`. So the sum of sixteen million ones is
+//! exact, and errors grow with the length of a tile only.
+
+use crate::simd::{Kernel, Level};
+use bytemuck::Pod;
+use ibex_core::graph::Reduce;
+use ibex_core::program::Reg;
+use std::marker::PhantomData;
+use std::slice::{from_raw_parts, from_raw_parts_mut};
+
+/// Reduces a tile of `groups` x `rows` x `cols` elements over its rows into `groups` x `cols` accumulators.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile {
+    pub acc: *mut u64,
+    pub from: *const u32,
+    pub groups: usize,
+    pub rows: usize,
+    pub cols: usize,
+}
+
+/// `n` accumulators merged with others (`from` is `*const u64`), or finished into a register (`to`).
+#[derive(Clone, Copy)]
+pub(crate) struct Merge {
+    pub acc: *mut u64,
+    pub from: *const u64,
+    pub to: *mut u32,
+    pub n: usize,
+}
+
+/// The functions of one kind of reduction. Accumulators are `u64` words whose meaning is theirs. Their safety: pointers are valid for
+/// as many elements as the arguments say.
+#[derive(Clone, Copy)]
+pub(crate) struct Fold {
+    /// An accumulator of nothing.
+    pub empty: u64,
+    /// Adds a tile.
+    pub tile: unsafe fn(Tile),
+    /// `acc = acc + from`
+    pub merge: unsafe fn(Merge),
+    /// `to = acc`
+    pub finish: unsafe fn(Merge),
+}
+
+trait Reducer {
+    /// A register element.
+    type Lane: Pod;
+    const EMPTY: Self::Lane;
+    fn add(a: Self::Lane, b: Self::Lane) -> Self::Lane;
+    /// Accumulators.
+    fn open(word: u64) -> Self::Lane;
+    fn absorb(word: u64, lane: Self::Lane) -> u64;
+    fn merge(a: u64, b: u64) -> u64;
+    fn word(lane: Self::Lane) -> u64;
+}
+
+struct Rows<R>(PhantomData<R>);
+
+/// The total of a row, in `N` lanes.
+#[inline(always)]
+fn total<R: Reducer, const N: usize>(row: &[R::Lane]) -> R::Lane {
+    let mut lanes = [R::EMPTY; N];
+    let chunks = row.chunks_exact(N);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = R::add(*lane, x);
+        }
+    }
+    let mut width = N / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = R::add(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    rest.iter().fold(lanes[0], |sum, &x| R::add(sum, x))
+}
+
+/// Totals of `N` adjacent columns from `from` on, four rows side by side.
+///
+/// # Safety
+/// `from` is valid for `rows` rows of `stride` elements, `acc` for `N` accumulators.
+#[inline(always)]
+unsafe fn columns<R: Reducer, const N: usize>(acc: *mut u64, from: *const R::Lane, rows: usize, stride: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let row = |r: usize| &*from.add(r * stride).cast::<[R::Lane; N]>();
+        let mut sums = [[R::EMPTY; N]; 4];
+        let whole = rows / 4 * 4;
+        for r in (0..whole).step_by(4) {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                for (lane, &x) in sum.iter_mut().zip(row(r + i)) {
+                    *lane = R::add(*lane, x);
+                }
+            }
+        }
+        for r in whole..rows {
+            for (lane, &x) in sums[r - whole].iter_mut().zip(row(r)) {
+                *lane = R::add(*lane, x);
+            }
+        }
+        let acc = from_raw_parts_mut(acc, N);
+        for (i, acc) in acc.iter_mut().enumerate() {
+            let lane = R::add(R::add(sums[0][i], sums[2][i]), R::add(sums[1][i], sums[3][i]));
+            *acc = R::absorb(*acc, lane);
+        }
+    }
+}
+
+impl<R: Reducer> Kernel<Tile> for Rows<R> {
+    #[inline(always)]
+    unsafe fn run<const FMA: bool>(t: Tile) {
+        // SAFETY: see `Fold`.
+        unsafe {
+            let from = t.from.cast::<R::Lane>();
+            if t.cols == 1 {
+                for g in 0..t.groups {
+                    let row = from_raw_parts(from.add(g * t.rows), t.rows);
+                    let sum = match t.rows {
+                        0..8 => row.iter().fold(R::EMPTY, |sum, &x| R::add(sum, x)),
+                        8..64 => total::<R, 8>(row),
+                        _ => total::<R, 64>(row),
+                    };
+                    *t.acc.add(g) = R::absorb(*t.acc.add(g), sum);
+                }
+                return;
+            }
+            for g in 0..t.groups {
+                let (from, acc) = (from.add(g * t.rows * t.cols), t.acc.add(g * t.cols));
+                let mut c = 0;
+                while t.cols - c >= 16 {
+                    columns::<R, 16>(acc.add(c), from.add(c), t.rows, t.cols);
+                    c += 16;
+                }
+                if t.cols - c >= 8 {
+                    columns::<R, 8>(acc.add(c), from.add(c), t.rows, t.cols);
+                    c += 8;
+                }
+                if t.cols - c >= 4 {
+                    columns::<R, 4>(acc.add(c), from.add(c), t.rows, t.cols);
+                    c += 4;
+                }
+                while c < t.cols {
+                    columns::<R, 1>(acc.add(c), from.add(c), t.rows, t.cols);
+                    c += 1;
+                }
+            }
+        }
+    }
+}
+
+struct Merging<R>(PhantomData<R>);
+struct Finish<R>(PhantomData<R>);
+
+impl<R: Reducer> Kernel<Merge> for Merging<R> {
+    #[inline(always)]
+    unsafe fn run<const FMA: bool>(m: Merge) {
+        // SAFETY: see `Fold`.
+        unsafe {
+            for (acc, &from) in from_raw_parts_mut(m.acc, m.n).iter_mut().zip(from_raw_parts(m.from, m.n)) {
+                *acc = R::merge(*acc, from);
+            }
+        }
+    }
+}
+
+impl<R: Reducer> Kernel<Merge> for Finish<R> {
+    #[inline(always)]
+    unsafe fn run<const FMA: bool>(m: Merge) {
+        // SAFETY: see `Fold`.
+        unsafe {
+            let to = from_raw_parts_mut(m.to.cast::<R::Lane>(), m.n);
+            for (to, &acc) in to.iter_mut().zip(from_raw_parts(m.acc.cast_const(), m.n)) {
+                *to = R::open(acc);
+            }
+        }
+    }
+}
+
+macro_rules! reducers {
+    ($($name:ident: $lane:ty, $empty:expr, |$a:ident, $b:ident| $add:expr, $wide:ty;)*) => {$(
+        struct $name;
+        impl Reducer for $name {
+            type Lane = $lane;
+            const EMPTY: $lane = $empty;
+            #[inline(always)]
+            fn add($a: $lane, $b: $lane) -> $lane {
+                $add
+            }
+            #[inline(always)]
+            fn open(word: u64) -> $lane {
+                <$wide>::from_word(word) as $lane
+            }
+            #[inline(always)]
+            fn absorb(word: u64, lane: $lane) -> u64 {
+                Self::merge(word, Self::word(lane))
+            }
+            #[inline(always)]
+            fn merge(a: u64, b: u64) -> u64 {
+                let ($a, $b) = (<$wide>::from_word(a), <$wide>::from_word(b));
+                ($add).to_word()
+            }
+            #[inline(always)]
+            fn word(lane: $lane) -> u64 {
+                <$wide>::from(lane).to_word()
+            }
+        }
+    )*};
+}
+
+/// A number in an accumulator.
+trait Word {
+    fn from_word(word: u64) -> Self;
+    fn to_word(self) -> u64;
+}
+
+macro_rules! words {
+    ($($ty:ty, |$w:ident| $from:expr, |$x:ident| $to:expr;)*) => {$(
+        impl Word for $ty {
+            #[inline(always)]
+            fn from_word($w: u64) -> $ty {
+                $from
+            }
+            #[inline(always)]
+            fn to_word(self) -> u64 {
+                let $x = self;
+                $to
+            }
+        }
+    )*};
+}
+
+words! {
+    f64, |w| f64::from_bits(w), |x| x.to_bits();
+    i32, |w| w as i32, |x| u64::from(x as u32);
+    u32, |w| w as u32, |x| u64::from(x);
+}
+
+reducers! {
+    Sum: f32, 0.0, |a, b| a + b, f64;
+    Max: f32, f32::NEG_INFINITY, |a, b| if a > b || a.is_nan() { a } else { b }, f64;
+    Min: f32, f32::INFINITY, |a, b| if a < b || a.is_nan() { a } else { b }, f64;
+    Prod: f32, 1.0, |a, b| a * b, f64;
+    SumInt: u32, 0, |a, b| a.wrapping_add(b), u32;
+    ProdInt: u32, 1, |a, b| a.wrapping_mul(b), u32;
+    MaxInt: i32, i32::MIN, |a, b| a.max(b), i32;
+    MinInt: i32, i32::MAX, |a, b| a.min(b), i32;
+    MaxUint: u32, 0, |a, b| a.max(b), u32;
+    MinUint: u32, u32::MAX, |a, b| a.min(b), u32;
+    All: u32, 1, |a, b| a & b, u32;
+    Any: u32, 0, |a, b| a | b, u32;
+}
+
+/// The functions of a reduction over registers of a type. On truth values, sum and maximum are `any`, product and minimum `all`.
+pub(crate) fn fold(level: Level, reduce: Reduce, reg: Reg) -> Fold {
+    fn make<R: Reducer>(level: Level) -> Fold {
+        Fold {
+            empty: R::word(R::EMPTY),
+            tile: level.compile::<Tile, Rows<R>>(),
+            merge: level.compile::<Merge, Merging<R>>(),
+            finish: level.compile::<Merge, Finish<R>>(),
+        }
+    }
+    match (reduce, reg) {
+        (Reduce::Sum, Reg::F32) => make::<Sum>(level),
+        (Reduce::Max, Reg::F32) => make::<Max>(level),
+        (Reduce::Min, Reg::F32) => make::<Min>(level),
+        (Reduce::Prod, Reg::F32) => make::<Prod>(level),
+        (Reduce::Sum | Reduce::Max, Reg::Bool) => make::<Any>(level),
+        (Reduce::Prod | Reduce::Min, Reg::Bool) => make::<All>(level),
+        (Reduce::Sum, _) => make::<SumInt>(level),
+        (Reduce::Prod, _) => make::<ProdInt>(level),
+        (Reduce::Max, Reg::I32) => make::<MaxInt>(level),
+        (Reduce::Min, Reg::I32) => make::<MinInt>(level),
+        (Reduce::Max, Reg::U32) => make::<MaxUint>(level),
+        (Reduce::Min, Reg::U32) => make::<MinUint>(level),
+    }
+}

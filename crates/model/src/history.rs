@@ -1,0 +1,40 @@
+//! What happened during training.
+
+use crate::callbacks::Logs;
+use std::collections::BTreeMap;
+
+/// The loss and the metrics of every epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// By name (`loss`, `accuracy`, `val_loss`, ...) a value for each epoch.
+    pub history: BTreeMap<String, Vec<f64>>,
+    /// The numbers of the epochs, from 0.
+    pub epoch: Vec<usize>,
+    /// Epochs that were asked for.
+    pub epochs: usize,
+    /// Steps of one epoch.
+    pub steps: usize,
+}
+
+impl History {
+    pub(crate) fn new(epochs: usize, steps: usize) -> Self {
+        History { history: BTreeMap::new(), epoch: Vec::new(), epochs, steps }
+    }
+
+    pub(crate) fn push(&mut self, epoch: usize, logs: &Logs) {
+        self.epoch.push(epoch);
+        for (name, value) in logs {
+            self.history.entry(name.clone()).or_default().push(*value);
+        }
+    }
+
+    /// The values of one name; none if there is no such name.
+    pub fn get(&self, name: &str) -> &[f64] {
+        self.history.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The last value of one name.
+    pub fn last(&self, name: &str) -> Option<f64> {
+        self.get(name).last().copied()
+    }
+}

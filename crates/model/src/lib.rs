@@ -1,0 +1,62 @@
+//! Keras-like models on a GPU tensor engine.
+//!
+//! ```
+//! use ibex::prelude::*;
+//!
+//! # fn main() -> ibex::Result<()> {
+//! let x = Tensor::rand([64, 4], 0);
+//! let y = x.sum(&[-1]).gt(2.0).cast(DType::I32);
+//! let mut model = Sequential::new([4]).add(Dense::new(16).activation(Relu)).add(Dense::new(2));
+//! model.compile(Adam::new(0.01), SparseCategoricalCrossentropy::from_logits(), [Accuracy::new()])?;
+//! let history = model.fit((&x, &y), Fit::epochs(3).verbose(0))?;
+//! assert_eq!(history.get("loss").len(), 3);
+//! # Ok(())
+//! # }
+//! ```
+
+mod activations;
+pub mod callbacks;
+pub mod config;
+mod device;
+mod eval;
+mod history;
+mod initializers;
+pub mod layers;
+pub mod losses;
+pub mod metrics;
+mod model;
+pub mod optimizers;
+mod progress;
+mod saving;
+
+pub use activations::Activation;
+pub use device::{default_device, device, devices};
+pub use eval::Eval;
+pub use history::History;
+pub use ibex_core::{
+    Arg, DType, Data, Device, Element, Error, ErrorKind, Function, Padding, Plan, Result, Shape, Tensor, Variable,
+    Window,
+};
+pub use ibex_data as data;
+pub use initializers::Initializer;
+pub use model::{Fit, Sequential, Source};
+
+/// The engine below: graphs, programs, backends.
+pub use ibex_core as core;
+
+/// What most programs need.
+pub mod prelude {
+    pub use crate::Activation::{self, Gelu, Relu, Sigmoid, Softmax, Tanh};
+    pub use crate::Initializer;
+    pub use crate::callbacks::{Callback, EarlyStopping};
+    pub use crate::config::{self, Config};
+    pub use crate::data::{Dataset, Split};
+    pub use crate::layers::{Context, Dense, FromConfig, Layer, Weights};
+    pub use crate::losses::{
+        BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError, Reduction,
+        SparseCategoricalCrossentropy,
+    };
+    pub use crate::metrics::{Accuracy, BinaryAccuracy, CategoricalAccuracy, Metric, SparseCategoricalAccuracy};
+    pub use crate::optimizers::{Adam, Optimizer, RMSprop, SGD};
+    pub use crate::{DType, Device, Eval, Fit, Function, History, Padding, Sequential, Shape, Tensor, Variable};
+}

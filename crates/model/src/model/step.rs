@@ -1,0 +1,106 @@
+//! The three programs of a model: a training step, an evaluation step, a prediction.
+
+use super::{Sequential, Training};
+use crate::optimizers::{self, Step};
+use ibex_core::{DType, Error, Plan, Result, Shape, Tensor};
+use std::sync::Arc;
+
+/// Which program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// `(x, y [, sample weights])`, no results: weights, optimizer state, loss and metrics are updated in place.
+    Train,
+    /// `(x, y [, sample weights])`, no results: loss and metrics are updated in place.
+    Evaluate,
+    /// `(x)` to predictions.
+    Predict,
+}
+
+impl Sequential {
+    /// The compiled program for arguments of the given shapes, traced now if it is not there.
+    pub(crate) fn plan(&mut self, kind: Kind, specs: &[(Shape, DType)]) -> Result<Arc<Plan>> {
+        let at = (kind, specs.to_vec());
+        if let Some(plan) = self.plans.get(&at) {
+            return Ok(plan.clone());
+        }
+        let device = self.open()?;
+        let key = self.key()?;
+        let plan = Plan::trace(&device, specs, |args| {
+            let training = kind == Kind::Train;
+            let key_value = key.value();
+            let mut losses = Vec::new();
+            let y_pred = self.forward(&args[0], training, &key_value, &mut losses)?;
+            if kind == Kind::Predict {
+                return Ok(vec![y_pred]);
+            }
+            let t = self.training()?;
+            let loss = self.loss(t, args, &y_pred, &losses)?;
+            if training {
+                self.update(t, &loss)?;
+                // The second word counts steps.
+                key.assign(&key_value + Tensor::from_vec(vec![0u32, 1], [2]))?;
+            }
+            Ok(vec![])
+        })?;
+        let plan = Arc::new(plan);
+        self.plans.insert(at, plan.clone());
+        Ok(plan)
+    }
+
+    fn forward(&self, x: &Tensor, training: bool, key: &Tensor, losses: &mut Vec<Tensor>) -> Result<Tensor> {
+        let (mut y, mut stream) = (x.clone(), 0);
+        for node in self.nodes() {
+            y = node.call(&y, training, key, &mut stream, losses)?;
+        }
+        Ok(y)
+    }
+
+    /// The scalar loss; also adds the batch to the sums of the loss and of every metric.
+    fn loss(&self, t: &Training, args: &[Tensor], y_pred: &Tensor, extra: &[Tensor]) -> Result<Tensor> {
+        let (y_true, weights) = (&args[1], args.get(2));
+        let each = t.loss.call(y_true, y_pred).and_then(|l| l.check().cloned());
+        let each = each.map_err(|e| e.context(format!("loss {} of the model's output", t.loss.class_name())))?;
+        let mut loss = t.loss.reduction().apply(&each, weights);
+        for term in extra {
+            loss = loss + term;
+        }
+        let batch = y_pred.dim(0) as f32;
+        add_to(&t.totals[0], &(&loss * batch), batch)?;
+        for (metric, total) in t.metrics.iter().zip(&t.totals[1..]) {
+            let values = metric.values(y_true, y_pred, t.loss.sparse_targets()).and_then(|v| v.check().cloned());
+            let values = values.map_err(|e| e.context(format!("metric {}", metric.name())))?;
+            add_to(total, &values.sum(&[]), values.shape().elements() as f32)?;
+        }
+        Ok(loss)
+    }
+
+    fn update(&self, t: &Training, loss: &Tensor) -> Result<()> {
+        let weights: Vec<_> = self.weights().filter(|w| w.trainable).map(|w| &w.variable).collect();
+        let values: Vec<Tensor> = weights.iter().map(|v| v.value()).collect();
+        let mut gradients = Vec::new();
+        for (gradient, variable) in loss.gradients(&values)?.into_iter().zip(&weights) {
+            gradients.push(gradient.ok_or_else(|| {
+                Error::model(format!(
+                    "the loss does not depend on weight {}, so it can not be trained: is its layer's output used?",
+                    variable.name()
+                ))
+            })?);
+        }
+        let number = t.iterations.value() + 1;
+        let step = Step { learning_rate: t.learning_rate.value(), number: number.cast(DType::F32) };
+        let (values, gradients) = optimizers::prepare(t.optimizer.options(), &step, &values, &gradients);
+        for (i, variable) in weights.iter().enumerate() {
+            let slots: Vec<Tensor> = t.slots[i].iter().map(|s| s.value()).collect();
+            let (value, slots) = t.optimizer.update(&step, &values[i], &gradients[i], &slots);
+            variable.assign(value)?;
+            t.slots[i].iter().zip(slots).try_for_each(|(slot, value)| slot.assign(value))?;
+        }
+        t.iterations.assign(number)
+    }
+}
+
+/// `total += (sum, count)`.
+fn add_to(total: &ibex_core::Variable, sum: &Tensor, count: f32) -> Result<()> {
+    let sum = sum.cast(DType::F32).stop_gradient().reshape([1]);
+    total.assign(total.value() + Tensor::concat(&[sum, Tensor::full([1], f64::from(count), DType::F32)], 0))
+}

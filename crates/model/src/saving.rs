@@ -1,0 +1,276 @@
+//! A model in one file: weights and training state as safetensors, architecture and compile settings as JSON in its metadata, and a
+//! checksum over all of it.
+
+use crate::config::Config;
+use crate::layers;
+use crate::model::{Sequential, Training};
+use crate::{losses, metrics, optimizers};
+use ibex_core::{DType, Data, Device, Error, Result, Shape, Variable};
+use ibex_data::io::{failed, write_atomic};
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensors, serialize};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+/// Raised when a file of this version could not be read by an older program.
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    name: String,
+    input_shape: Vec<usize>,
+    input_dtype: String,
+    seed: u64,
+    layers: Vec<LayerHeader>,
+    compile: Option<CompileHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LayerHeader {
+    class_name: String,
+    name: String,
+    config: Config,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Part {
+    class_name: String,
+    config: Config,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CompileHeader {
+    optimizer: Part,
+    loss: Part,
+    metrics: Vec<String>,
+}
+
+impl Sequential {
+    /// Writes the model with its weights, compile settings and training state to one file, whole or not at all. Not there in a browser, where
+    /// it is `to_bytes().await`.
+    ///
+    /// # Errors
+    /// If a layer can not be written; `Io` if the file system refuses, in which case an old file is intact.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let foreign = path.extension().and_then(|e| e.to_str()).filter(|e| ["keras", "h5", "onnx"].contains(e));
+        if let Some(extension) = foreign {
+            let text = format!("files of type .{extension} are not written yet; save to a .safetensors file");
+            return Err(Error::unsupported(text).context(format!("can not write {}", path.display())));
+        }
+        let bytes = ibex_core::backend::block_on(self.to_bytes())?;
+        write_atomic(path, |file| file.write_all(&bytes))
+    }
+
+    /// Reads a model that [`Sequential::save`] wrote, for the default device.
+    ///
+    /// # Errors
+    /// `Io` if the file can not be read; `Format` if it is damaged or no model, saying how; `Unsupported` for an unknown layer.
+    pub fn load(path: impl AsRef<Path>) -> Result<Sequential> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|e| failed("read", path, &e))?;
+        Sequential::from_bytes(&bytes).map_err(|e| e.context(format!("can not load {}", path.display())))
+    }
+
+    /// The contents of a model file.
+    ///
+    /// # Errors
+    /// If a layer can not be written; whatever the device reports.
+    pub async fn to_bytes(&mut self) -> Result<Vec<u8>> {
+        self.check()?;
+        let device = self.open()?;
+        let mut tensors: BTreeMap<String, (Shape, Data)> = BTreeMap::new();
+        for (name, variable) in self.state()? {
+            let value = variable.value();
+            tensors.insert(name, (variable.shape().clone(), device.read(&value).await?));
+        }
+        let header = serde_json::to_string(&self.header()?);
+        let header = header.map_err(|e| Error::value(format!("the model's configuration can not be written: {e}")))?;
+        let checksum =
+            checksum(&header, tensors.iter().map(|(name, (shape, data))| (&name[..], &shape[..], data.as_bytes())));
+        let metadata = HashMap::from([
+            ("format".to_string(), "ibex".to_string()),
+            ("model".to_string(), header),
+            ("checksum".to_string(), format!("{checksum:08x}")),
+        ]);
+        let mut views = Vec::new();
+        for (name, (shape, data)) in &tensors {
+            let view = TensorView::new(dtype_to(data.dtype()), shape.to_vec(), data.as_bytes());
+            views.push((name, view.map_err(|e| Error::format(format!("tensor {name}: {e}")))?));
+        }
+        serialize(views, Some(metadata)).map_err(|e| Error::format(format!("the model can not be written: {e}")))
+    }
+
+    /// The model of a file's contents.
+    ///
+    /// # Errors
+    /// As [`Sequential::load`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Sequential> {
+        let damaged = |why: String| Error::format(format!("the file is damaged or no Ibex model: {why}"));
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
+        let field = |name: &str| metadata.metadata().as_ref().and_then(|m| m.get(name));
+        let (Some(header), Some(sum)) = (field("model"), field("checksum")) else {
+            return Err(damaged("it holds tensors, but no model description".into()));
+        };
+        let mut names = file.names();
+        names.sort_unstable();
+        let mut tensors = BTreeMap::new();
+        for name in names {
+            let view = file.tensor(name).map_err(|e| damaged(e.to_string()))?;
+            tensors.insert(name, view);
+        }
+        let actual = checksum(header, tensors.iter().map(|(name, view)| (*name, view.shape(), view.data())));
+        if format!("{actual:08x}") != *sum {
+            return Err(damaged(format!("its checksum is {actual:08x}, it should be {sum}; use a good copy")));
+        }
+        let header: Header = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
+        if header.version > VERSION {
+            let text =
+                format!("the file has version {}, this program reads up to {VERSION}; update it", header.version);
+            return Err(Error::unsupported(text));
+        }
+        let mut model = Sequential::from_header(header)?;
+        model.restore(&tensors)?;
+        Ok(model)
+    }
+
+    fn header(&self) -> Result<Header> {
+        let layer = |node: &crate::model::Node| -> Result<LayerHeader> {
+            let config = node.layer.config().map_err(|e| e.context(format!("layer {}", node.name)))?;
+            Ok(LayerHeader { class_name: node.layer.class_name().into(), name: node.name.clone(), config })
+        };
+        let compile = |t: &Training| -> Result<CompileHeader> {
+            Ok(CompileHeader {
+                optimizer: Part { class_name: t.optimizer.class_name().into(), config: t.optimizer.config()? },
+                loss: Part { class_name: t.loss.class_name().into(), config: t.loss.config()? },
+                metrics: t.metrics.iter().map(|m| m.name()).collect(),
+            })
+        };
+        Ok(Header {
+            version: VERSION,
+            name: self.name().into(),
+            input_shape: self.input_shape().to_vec(),
+            input_dtype: self.input_dtype().name().into(),
+            seed: self.seed_value(),
+            layers: self.nodes().iter().map(layer).collect::<Result<_>>()?,
+            compile: self.training.as_ref().map(compile).transpose()?,
+        })
+    }
+
+    fn from_header(header: Header) -> Result<Sequential> {
+        let dtype = dtype_from(&header.input_dtype)?;
+        let mut model = Sequential::with_dtype(header.input_shape, dtype).named(header.name).seed(header.seed);
+        for layer in header.layers {
+            let loaded = layers::from_config(&layer.class_name, layer.config);
+            let loaded = loaded.map_err(|e| e.context(format!("layer {} ({})", layer.name, layer.class_name)))?;
+            model = model.add_named(layer.name, loaded);
+        }
+        model.check()?;
+        if let Some(compile) = header.compile {
+            let parts = || -> Result<_> {
+                let optimizer = optimizers::from_config(&compile.optimizer.class_name, compile.optimizer.config)?;
+                let loss = losses::from_config(&compile.loss.class_name, compile.loss.config)?;
+                let metrics =
+                    compile.metrics.iter().map(|name| metrics::from_name(name)).collect::<Result<Vec<_>>>()?;
+                Ok((optimizer, loss, metrics))
+            };
+            match parts() {
+                Ok((optimizer, loss, metrics)) => model.compile_boxed(optimizer, loss, metrics)?,
+                // The model predicts all the same; training reports this.
+                Err(error) => model.leave_uncompiled(error),
+            }
+        }
+        Ok(model)
+    }
+
+    /// Everything that is saved, by name.
+    fn state(&mut self) -> Result<Vec<(String, Variable)>> {
+        let mut state = vec![("random_key".to_string(), self.key()?)];
+        state.extend(self.weights().map(|w| (format!("layers/{}", w.variable.name()), w.variable.clone())));
+        if let Some(t) = &self.training {
+            state.push(("optimizer/iteration".into(), t.iterations.clone()));
+            state.push(("optimizer/learning_rate".into(), t.learning_rate.clone()));
+            let slots = t.slots.iter().flatten();
+            state.extend(slots.map(|s| (format!("optimizer/{}", s.name()), s.clone())));
+        }
+        Ok(state)
+    }
+
+    fn restore(&mut self, tensors: &BTreeMap<&str, TensorView>) -> Result<()> {
+        let compiled = self.training.is_some();
+        let state = self.state()?;
+        for (name, variable) in &state {
+            let Some(view) = tensors.get(&name[..]) else {
+                return Err(Error::format(format!("the file has no tensor {name}")));
+            };
+            let dtype = view_dtype(view.dtype()).filter(|d| *d == variable.dtype());
+            let Some(dtype) = dtype.filter(|_| view.shape() == &variable.shape()[..]) else {
+                return Err(Error::format(format!(
+                    "tensor {name} is {:?} {}, the model needs {} {}",
+                    view.dtype(),
+                    Shape::from(view.shape()),
+                    variable.dtype(),
+                    variable.shape()
+                )));
+            };
+            variable.set(&Data::from_bytes(dtype, view.data())?)?;
+        }
+        let known = |name: &str| state.iter().any(|(n, _)| n == name) || (!compiled && name.starts_with("optimizer/"));
+        match tensors.keys().find(|name| !known(name)) {
+            Some(name) => Err(Error::format(format!("the file has a tensor {name} that no layer of its model has"))),
+            None => Ok(()),
+        }
+    }
+
+    /// A model with the same layers, weights and state on another device.
+    ///
+    /// # Errors
+    /// As [`Sequential::to_bytes`].
+    pub async fn copy_to(&mut self, device: &Device) -> Result<Sequential> {
+        Ok(Sequential::from_bytes(&self.to_bytes().await?)?.on(device))
+    }
+}
+
+/// CRC-32 of the description and of every tensor's name, shape and bytes, in the order of names.
+fn checksum<'a>(header: &str, tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(header.as_bytes());
+    for (name, shape, bytes) in tensors {
+        hasher.update(name.as_bytes());
+        shape.iter().for_each(|&d| hasher.update(&(d as u64).to_le_bytes()));
+        hasher.update(bytes);
+    }
+    hasher.finalize()
+}
+
+fn dtype_to(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::I32 => Dtype::I32,
+        DType::U32 | DType::Bool => Dtype::U32,
+    }
+}
+
+fn view_dtype(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::F32 => Some(DType::F32),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::BF16 => Some(DType::BF16),
+        Dtype::I32 => Some(DType::I32),
+        Dtype::U32 => Some(DType::U32),
+        _ => None,
+    }
+}
+
+fn dtype_from(name: &str) -> Result<DType> {
+    let all = [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::Bool];
+    let found = all.into_iter().find(|d| d.name() == name);
+    found.ok_or_else(|| Error::format(format!("unknown element type {name:?} of the model's input")))
+}

@@ -2,14 +2,14 @@
 
 use super::index::{Map, Stop};
 use super::select::{Selection, reads_buffers};
-use super::{Unit, buffer, kernels};
+use super::{Missing, Unit, buffer, kernels};
 use crate::graph::{Compare, Graph, NodeId, Op};
 use crate::program::{Body, Instr, KernelKind, Load, Loop, Store, ValueId, View};
 use crate::{DType, Scalar};
 use std::collections::HashMap;
 
-/// One unit for each stored node, operands before users. `Err` names a node that must be stored too.
-pub(super) fn units(graph: &Graph, selection: &Selection) -> Result<Vec<Unit>, NodeId> {
+/// One unit for each stored node, operands before users. `Err` says what must be stored too.
+pub(super) fn units(graph: &Graph, selection: &Selection) -> Result<Vec<Unit>, Missing> {
     let stored = (0..graph.nodes.len()).map(NodeId).filter(|&id| selection.is_stored(id));
     // Nothing is computed for no elements.
     let wanted = stored.filter(|&id| graph[id].shape.elements() > 0);
@@ -24,7 +24,7 @@ pub(super) fn units(graph: &Graph, selection: &Selection) -> Result<Vec<Unit>, N
         .collect()
 }
 
-fn loop_unit(graph: &Graph, selection: &Selection, id: NodeId) -> Result<Unit, NodeId> {
+fn loop_unit(graph: &Graph, selection: &Selection, id: NodeId) -> Result<Unit, Missing> {
     let node = &graph[id];
     // Lengths of the kernel's axes, and for each the axis of the node (of its input, for a reduction) that it walks.
     let (shape, reduced) = match &node.op {
@@ -102,7 +102,7 @@ fn loop_unit(graph: &Graph, selection: &Selection, id: NodeId) -> Result<Unit, N
                     at -= parts.len();
                 }
             }
-            Err(Break::Store(node)) => return Err(node),
+            Err(Break::Store(node)) => return Err(Missing::Value(node)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Units of contractions, windows, indexed and recurrent operations.
 
 use super::index::Map;
-use super::select::Selection;
-use super::{Unit, buffer};
+use super::select::{Selection, is_optional};
+use super::{Missing, Unit, buffer};
 use crate::DType;
 use crate::graph::{Graph, NodeId, Op};
 use crate::program::{
@@ -10,10 +10,10 @@ use crate::program::{
     ScatterAdd, Store, ValueId, View,
 };
 
-/// The kernel of a node that reads buffers. `Err` names an operand that must be stored.
-pub(super) fn unit(graph: &Graph, selection: &Selection, id: NodeId) -> Result<Unit, NodeId> {
+/// The kernel of a node that reads buffers. `Err` says which operand must be stored.
+pub(super) fn unit(graph: &Graph, selection: &Selection, id: NodeId) -> Result<Unit, Missing> {
     let node = &graph[id];
-    let home = |i: usize| selection.home(graph, node.inputs[i]).ok_or(node.inputs[i]);
+    let home = |i: usize| selection.home(graph, node.inputs[i]).ok_or(Missing::Value(node.inputs[i]));
     let read = |i: usize| home(i).map(buffer);
     let typed = |i: usize| home(i).map(|h| (buffer(h), graph[h].dtype));
     let dim = |i: usize, axis: usize| graph[node.inputs[i]].shape[axis];
@@ -72,8 +72,7 @@ pub(super) fn unit(graph: &Graph, selection: &Selection, id: NodeId) -> Result<U
             out: buffer(id),
         }),
         Op::LstmGrad => {
-            // Zeros need not be read; see `is_zero` in the derivative's rule.
-            let zero = |i: usize| matches!(&graph[node.inputs[i]].op, Op::Full(v) if v.to_f64() == 0.0);
+            let zero = |i: usize| is_optional(graph, &node.op, i, node.inputs[i]);
             let optional = |i: usize| if zero(i) { Ok(None) } else { read(i).map(Some) };
             KernelKind::LstmGrad(LstmGrad {
                 n: dim(0, 0),
@@ -87,7 +86,7 @@ pub(super) fn unit(graph: &Graph, selection: &Selection, id: NodeId) -> Result<U
                 out: buffer(id),
             })
         }
-        _ => return Err(id),
+        _ => return Err(Missing::Value(id)),
     };
     Ok(Unit { kind, names: vec![node.op.name()] })
 }
@@ -98,18 +97,13 @@ fn plain(dims: &[usize], buffer: BufferId, dtype: DType) -> Body {
     Body { instrs: vec![Instr::Acc], stores: vec![store], ..Body::default() }
 }
 
-fn matmul(graph: &Graph, selection: &Selection, id: NodeId) -> Result<KernelKind, NodeId> {
+fn matmul(graph: &Graph, selection: &Selection, id: NodeId) -> Result<KernelKind, Missing> {
     let node = &graph[id];
     let rank = node.shape.rank();
     let (m, n) = (node.shape[rank - 2], node.shape[rank - 1]);
     let k = graph[node.inputs[0]].shape[rank - 1];
     let batch: usize = node.shape[..rank - 2].iter().product();
-    let operand = |i: usize| {
-        operand(graph, selection, node.inputs[i]).ok_or_else(|| {
-            // What can not be read in place is copied: the operand itself becomes a stored node.
-            node.inputs[i]
-        })
-    };
+    let operand = |i: usize| operand(graph, selection, node.inputs[i]).ok_or(Missing::Operand(node.inputs[i]));
     let epilogue = plain(&[batch, m, n], buffer(id), node.dtype);
     Ok(KernelKind::MatMul(MatMul { batch, m, n, k, a: operand(0)?, b: operand(1)?, epilogue }))
 }

@@ -4,7 +4,7 @@ use super::Unit;
 use super::space::{map_views, refine, reshape_body};
 use crate::DType;
 use crate::backend::Caps;
-use crate::graph::Graph;
+use crate::graph::{Graph, Op};
 use crate::program::{Body, BufferId, Instr, KernelKind, Load, Loop, Store, ValueId, View};
 use std::collections::{HashMap, HashSet};
 
@@ -18,6 +18,8 @@ struct Links {
     readers: HashMap<BufferId, Vec<usize>>,
     /// Buffers that must exist whoever reads them: results and assigned values.
     kept: HashSet<BufferId>,
+    /// For the new value of a variable the buffer of the old one, which it will most likely overwrite.
+    overwrites: HashMap<BufferId, BufferId>,
 }
 
 impl Links {
@@ -27,11 +29,18 @@ impl Links {
             writer: HashMap::new(),
             readers: HashMap::new(),
             kept: HashSet::new(),
+            overwrites: HashMap::new(),
         };
+        for (variable, value) in &graph.updates {
+            let leaf = graph.nodes.iter().position(|n| matches!(&n.op, Op::Variable(v) if v == variable));
+            if let Some(leaf) = leaf {
+                links.overwrites.insert(super::buffer(*value), BufferId(leaf));
+            }
+        }
         // A root that is a reshape lies in the buffer of what it reshapes.
         for mut root in graph.roots() {
             links.kept.insert(super::buffer(root));
-            while matches!(graph[root].op, crate::graph::Op::Reshape) {
+            while matches!(graph[root].op, Op::Reshape) {
                 root = graph[root].inputs[0];
                 links.kept.insert(super::buffer(root));
             }
@@ -68,6 +77,11 @@ impl Links {
             }
         }
         false
+    }
+
+    /// How many buffers a kernel binds.
+    fn bindings(&self, buffers: impl IntoIterator<Item = BufferId>) -> usize {
+        buffers.into_iter().map(|b| self.overwrites.get(&b).copied().unwrap_or(b)).collect::<HashSet<_>>().len()
     }
 
     /// Must a buffer still be written if only `inside` and its writer would read it?
@@ -146,7 +160,7 @@ fn join(p: &Unit, c: &Unit, links: &Links, at: [usize; 2], caps: &Caps) -> Optio
     body.stores.extend(b.body.stores.iter().map(|s| Store { value: values[s.value.0], ..s.clone() }));
     body.stores.retain(|s| links.needed(s.buffer, &at));
     let body = without_dead(body);
-    if body.buffers().len() > caps.max_bindings || body.instrs.len() > LONG {
+    if links.bindings(body.buffers()) > caps.max_bindings || body.instrs.len() > LONG {
         return None;
     }
     let names = [&p.names[..], &c.names[..]].concat();
@@ -346,11 +360,7 @@ fn attach(head: &Unit, user: &Unit, links: &Links, at: [usize; 2], caps: &Caps) 
     if body.stores.iter().any(|s| operands.contains(&s.buffer)) {
         return None;
     }
-    let mut buffers = body.buffers();
-    buffers.extend(operands);
-    buffers.sort();
-    buffers.dedup();
-    if buffers.len() > caps.max_bindings {
+    if links.bindings(body.buffers().into_iter().chain(operands)) > caps.max_bindings {
         return None;
     }
     Some(Unit { kind, names: [&head.names[..], &user.names[..]].concat() })

@@ -28,6 +28,14 @@ pub(crate) struct Fused {
     pub homes: Vec<Option<NodeId>>,
 }
 
+/// What a kernel needs in memory that is not there.
+enum Missing {
+    /// A value inside of a fused expression.
+    Value(NodeId),
+    /// A matrix that can not be read through its view.
+    Operand(NodeId),
+}
+
 /// Makes kernels of a simplified graph.
 pub(crate) fn fuse(graph: &Graph, caps: &Caps) -> Result<Fused> {
     let mut selection = select::Selection::new(graph, caps);
@@ -35,8 +43,9 @@ pub(crate) fn fuse(graph: &Graph, caps: &Caps) -> Result<Fused> {
     let mut units = loop {
         match cluster::units(graph, &selection) {
             Ok(units) => break units,
-            Err(node) if !selection.is_stored(node) => selection.store(node),
-            Err(node) => {
+            Err(Missing::Value(node)) if !selection.is_stored(node) => selection.store(node),
+            Err(Missing::Operand(node)) if !selection.is_stored(node) => selection.store_operand(graph, node, true),
+            Err(Missing::Value(node) | Missing::Operand(node)) => {
                 let op = graph[node].op.name();
                 return Err(Error::unsupported(format!(
                     "{op} {} has no kernel; please report this",

@@ -35,7 +35,9 @@ impl Selection {
                 || matches!(node.op, Op::Random(_) | Op::Iota(_) | Op::Full(_));
             let own_memory = !fusible && !node.op.is_buffer_leaf()
                 || (!caps.fuse && !node.op.is_buffer_leaf() && !matches!(node.op, Op::Full(_)))
-                || node.op.is_elementwise() && reads[i] > 1 && work > CHEAP
+                || node.op.is_elementwise()
+                    && reads[i] > 1
+                    && (work > CHEAP || follows_contraction(graph, &leaves, node.shape.elements()))
                 || matches!(node.op, Op::Random(_)) && reads[i] > 1
                 || work > LONG
                 || leaves.len() + 2 > caps.max_bindings;
@@ -49,7 +51,7 @@ impl Selection {
 
             // A broadcast repeats the work of its input for every element.
             if matches!(node.op, Op::Broadcast) && cost[node.inputs[0].0] > CHEAP {
-                let source = through_movement(graph, node.inputs[0]);
+                let source = through(graph, node.inputs[0], Op::is_movement);
                 if graph[source].op.is_elementwise() {
                     selection.stored[source.0] = true;
                     (cost[i], buffers[i]) = (0, vec![source]);
@@ -59,15 +61,15 @@ impl Selection {
 
         // Contractions read buffers, not expressions.
         for node in graph.nodes.iter().filter(|n| reads_buffers(&n.op)) {
-            for &input in &node.inputs {
-                let source = through_movement(graph, input);
+            for (i, &input) in node.inputs.iter().enumerate() {
+                if selection.home(graph, input).is_some() || is_optional(graph, &node.op, i, input) {
+                    continue;
+                }
+                // A matrix product reads a view of a buffer in place, where it can: see `kernels::matmul`.
+                let source = through(graph, input, Op::is_movement);
                 let viewed = matches!(node.op, Op::MatMul);
-                if !selection.has_buffer(graph, source) {
-                    // The movement in between is done by the kernel that makes the operand.
-                    let target = if viewed { source } else { input };
-                    selection.stored[target.0] = true;
-                } else if !viewed && selection.home(graph, input).is_none() {
-                    selection.stored[input.0] = true;
+                if !(viewed && selection.has_buffer(graph, source)) {
+                    selection.store_operand(graph, input, viewed);
                 }
             }
         }
@@ -80,6 +82,14 @@ impl Selection {
 
     pub fn store(&mut self, node: NodeId) {
         self.stored[node.0] = true;
+    }
+
+    /// Stores an operand, or rather what it is a reshape (for `viewed` operands: a transpose) of, which has more uses.
+    pub fn store_operand(&mut self, graph: &Graph, operand: NodeId, viewed: bool) {
+        let renames = |op: &Op| matches!(op, Op::Reshape) || (viewed && matches!(op, Op::Permute(_)));
+        let inner = through(graph, operand, renames);
+        let target = if self.has_buffer(graph, inner) { operand } else { inner };
+        self.stored[target.0] = true;
     }
 
     /// True if the node's value lies in a buffer of its own.
@@ -122,11 +132,36 @@ fn effective_reads(graph: &Graph) -> Vec<usize> {
     reads
 }
 
-fn through_movement(graph: &Graph, mut node: NodeId) -> NodeId {
-    while graph[node].op.is_movement() {
+/// Operand `i` of an LSTM's gradient may be zero, and then it is not read at all.
+pub(super) fn is_optional(graph: &Graph, op: &Op, i: usize, operand: NodeId) -> bool {
+    let zero = matches!(&graph[operand].op, Op::Full(v) if v.to_f64() == 0.0);
+    matches!(op, Op::LstmGrad) && i >= 3 && zero
+}
+
+/// What a chain of operations of one kind starts from.
+fn through(graph: &Graph, mut node: NodeId, kind: impl Fn(&Op) -> bool) -> NodeId {
+    while kind(&graph[node].op) {
         node = graph[node].inputs[0];
     }
     node
+}
+
+/// True if one of the buffers is the result of a contraction whose epilogue can store as many elements for nothing.
+fn follows_contraction(graph: &Graph, buffers: &[NodeId], elements: usize) -> bool {
+    let has_epilogue = |op: &Op| {
+        matches!(
+            op,
+            Op::MatMul
+                | Op::Conv(_)
+                | Op::ConvInputGrad(_)
+                | Op::ConvKernelGrad(_)
+                | Op::MaxPool(_)
+                | Op::MaxPoolGrad(_)
+                | Op::SumPool(_)
+                | Op::SumPoolGrad(_)
+        )
+    };
+    buffers.iter().any(|&b| has_epilogue(&graph[b].op) && graph[b].shape.elements() == elements)
 }
 
 /// Rough cost in simple vector instructions.

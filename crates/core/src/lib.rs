@@ -30,4 +30,3 @@ pub use error::{Error, ErrorKind, Result};
 pub use function::{Arg, Function, Plan};
 pub use shape::Shape;
 pub use tensor::{Padding, Tensor, Variable, Window};
-#[cfg(test)]

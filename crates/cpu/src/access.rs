@@ -73,6 +73,11 @@ impl Walk {
         Some(range)
     }
 
+    /// Reads nothing from now on.
+    pub(crate) fn forbid(&mut self) {
+        self.nothing = true;
+    }
+
     /// The same element everywhere.
     pub(crate) fn is_scalar(&self) -> bool {
         self.dims.is_empty() && !self.nothing

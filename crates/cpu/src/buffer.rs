@@ -176,7 +176,7 @@ mod tests {
     fn classes_hold_their_sizes() {
         for bytes in (0..5000).chain([1 << 20, (1 << 20) + 1, 3_000_000]) {
             let size = class(bytes).unwrap();
-            assert!(size >= bytes && size % ALIGN == 0 && size <= bytes + bytes / 4 + 2 * ALIGN);
+            assert!(size >= bytes && size.is_multiple_of(ALIGN) && size <= bytes + bytes / 4 + 2 * ALIGN);
         }
     }
 }

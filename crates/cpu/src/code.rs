@@ -149,15 +149,15 @@ impl Code {
         let reduces = !range.is_empty();
         let keep: Vec<usize> = (0..dims.len()).filter(|d| !range.contains(d)).collect();
         let point_dims: Vec<usize> = keep.iter().map(|&d| dims[d]).collect();
-        let point_view = |view: &View| {
-            let mut bounds: Vec<(i64, i64)> = vec![];
-            if !view.bounds.is_empty() {
-                // An axis of length 1 may have bounds that leave it out: then so do those of a point axis.
-                let out = |d: usize| dims[d] == 1 && !(view.bounds[d].0..view.bounds[d].1).contains(&0);
-                let nothing = range.clone().any(out);
-                bounds = keep.iter().map(|&d| if nothing { (0, 0) } else { view.bounds[d] }).collect();
-            }
-            View { offset: view.offset, strides: keep.iter().map(|&d| view.strides[d]).collect(), bounds }
+        let point_view = |view: &View| View {
+            offset: view.offset,
+            strides: keep.iter().map(|&d| view.strides[d]).collect(),
+            bounds: if view.bounds.is_empty() { vec![] } else { keep.iter().map(|&d| view.bounds[d]).collect() },
+        };
+        // A reduced axis of length 1 may have bounds that leave it out.
+        let hidden = |view: &View| {
+            let out = |d: usize| dims[d] == 1 && view.bounds.get(d).is_some_and(|b| !(b.0..b.1).contains(&0));
+            range.clone().any(out)
         };
         let rank_of = |view: &View| {
             let varies = |d: usize| view.varies(d, dims[d]);
@@ -216,17 +216,29 @@ impl Code {
         let elements = |id: BufferId| buffers[id.0].shape.elements();
         let mut loads = Vec::new();
         let mut point_loads = Vec::new();
+        let empty_rows = dims[range.clone()].contains(&0);
         for load in &body.loads {
-            loads.push(Load::new(load, dims, level)?);
+            let row = Load::new(load, dims, level)?;
+            check(&row.walk, elements(row.buffer), row.buffer)?;
+            loads.push(row);
+            let load_view = load.view.clone();
             let load = program::Load { view: point_view(&load.view), ..load.clone() };
-            point_loads.push(Load::new(&load, &point_dims, level)?);
-        }
-        for load in &loads {
-            check(&load.walk, elements(load.buffer), load.buffer)?;
+            let mut point = Load::new(&load, &point_dims, level)?;
+            // Without rows, a buffer may have no elements to stand for the points.
+            if hidden(&load_view) || empty_rows && check(&point.walk, elements(load.buffer), load.buffer).is_err() {
+                point.walk.forbid();
+            }
+            point_loads.push(point);
         }
         let walk = |v: &View| Walk::new(v, dims);
         let iotas = body.iotas.iter().map(walk).collect::<Result<Vec<_>>>()?;
-        let point_walk = |v: &View| Walk::new(&point_view(v), &point_dims);
+        let point_walk = |v: &View| {
+            let mut walk = Walk::new(&point_view(v), &point_dims)?;
+            if hidden(v) {
+                walk.forbid();
+            }
+            Ok(walk)
+        };
         let point_iotas = body.iotas.iter().map(point_walk).collect::<Result<Vec<_>>>()?;
 
         let mut stores = Vec::new();

@@ -78,6 +78,26 @@ fn total<R: Reducer, const N: usize>(row: &[R::Lane]) -> R::Lane {
     rest.iter().fold(lanes[0], |sum, &x| R::add(sum, x))
 }
 
+/// The total of a long row, in four vectors of 16 lanes.
+#[inline(always)]
+fn wide_total<R: Reducer>(row: &[R::Lane]) -> R::Lane {
+    let mut sums = [[R::EMPTY; 16]; 4];
+    let (chunks, rest) = row.as_chunks::<64>();
+    for chunk in chunks {
+        let (vectors, _) = chunk.as_chunks::<16>();
+        for (sum, vector) in sums.iter_mut().zip(vectors) {
+            for (lane, &x) in sum.iter_mut().zip(vector) {
+                *lane = R::add(*lane, x);
+            }
+        }
+    }
+    let mut lanes = [R::EMPTY; 16];
+    for (i, lane) in lanes.iter_mut().enumerate() {
+        *lane = R::add(R::add(sums[0][i], sums[2][i]), R::add(sums[1][i], sums[3][i]));
+    }
+    R::add(total::<R, 8>(&lanes), total::<R, 8>(rest))
+}
+
 /// Totals of `N` adjacent columns from `from` on, four rows side by side.
 ///
 /// # Safety
@@ -121,7 +141,7 @@ impl<R: Reducer> Kernel<Tile> for Rows<R> {
                     let sum = match t.rows {
                         0..8 => row.iter().fold(R::EMPTY, |sum, &x| R::add(sum, x)),
                         8..64 => total::<R, 8>(row),
-                        _ => total::<R, 64>(row),
+                        _ => wide_total::<R>(row),
                     };
                     *t.acc.add(g) = R::absorb(*t.acc.add(g), sum);
                 }
@@ -130,11 +150,7 @@ impl<R: Reducer> Kernel<Tile> for Rows<R> {
             for g in 0..t.groups {
                 let (from, acc) = (from.add(g * t.rows * t.cols), t.acc.add(g * t.cols));
                 let mut c = 0;
-                while t.cols - c >= 16 {
-                    columns::<R, 16>(acc.add(c), from.add(c), t.rows, t.cols);
-                    c += 16;
-                }
-                if t.cols - c >= 8 {
+                while t.cols - c >= 8 {
                     columns::<R, 8>(acc.add(c), from.add(c), t.rows, t.cols);
                     c += 8;
                 }
@@ -240,8 +256,8 @@ words! {
 
 reducers! {
     Sum: f32, 0.0, |a, b| a + b, f64;
-    Max: f32, f32::NEG_INFINITY, |a, b| if a > b || a.is_nan() { a } else { b }, f64;
-    Min: f32, f32::INFINITY, |a, b| if a < b || a.is_nan() { a } else { b }, f64;
+    Max: f32, f32::NEG_INFINITY, |a, b| { let m = if a > b { a } else { b }; if a.is_nan() { a } else { m } }, f64;
+    Min: f32, f32::INFINITY, |a, b| { let m = if a < b { a } else { b }; if a.is_nan() { a } else { m } }, f64;
     Prod: f32, 1.0, |a, b| a * b, f64;
     SumInt: u32, 0, |a, b| a.wrapping_add(b), u32;
     ProdInt: u32, 1, |a, b| a.wrapping_mul(b), u32;
@@ -276,5 +292,34 @@ pub(crate) fn fold(level: Level, reduce: Reduce, reg: Reg) -> Fold {
         (Reduce::Min, Reg::I32) => make::<MinInt>(level),
         (Reduce::Max, Reg::U32) => make::<MaxUint>(level),
         (Reduce::Min, Reg::U32) => make::<MinUint>(level),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `cargo test --release -p ibex-cpu speed -- --ignored --nocapture`
+    #[test]
+    #[ignore = "a measurement"]
+    fn speed_of_folds() {
+        let x: Vec<f32> = (0..1024).map(|i| (i * 37 % 1024) as f32).collect();
+        for (rows, cols) in [(1024, 1), (32, 32), (100, 10)] {
+            for &op in Reduce::ALL {
+                let fold = fold(Level::get(), op, Reg::F32);
+                let mut acc = vec![fold.empty; cols];
+                let mut best = f64::INFINITY;
+                for _ in 0..20 {
+                    let start = std::time::Instant::now();
+                    for _ in 0..50 {
+                        let tile = Tile { acc: acc.as_mut_ptr(), from: x.as_ptr().cast(), groups: 1, rows, cols };
+                        // SAFETY: `x` has as many elements.
+                        unsafe { (fold.tile)(tile) };
+                    }
+                    best = best.min(start.elapsed().as_secs_f64() / 50.0);
+                }
+                println!("{:10} {rows}x{cols} {:.3} ns an element", op.name(), best * 1e9 / (rows * cols) as f64);
+            }
+        }
     }
 }

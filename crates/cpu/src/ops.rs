@@ -504,8 +504,11 @@ impl<const BRAIN: bool> Kernel<Convert> for Narrow<BRAIN> {
     }
 }
 
+/// A conversion for one instruction set. Its safety: `from` and `to` are valid for `n` elements of their types.
+pub(crate) type ConvertFn = unsafe fn(Convert);
+
 /// From 16-bit floats in memory to a register, and back; `None` for 32-bit types, which need no conversion.
-pub(crate) fn converters(level: Level, dtype: DType) -> Option<(unsafe fn(Convert), unsafe fn(Convert))> {
+pub(crate) fn converters(level: Level, dtype: DType) -> Option<(ConvertFn, ConvertFn)> {
     match dtype {
         DType::F16 => Some((level.compile::<_, Widen<false>>(), level.compile::<_, Narrow<false>>())),
         DType::BF16 => Some((level.compile::<_, Widen<true>>(), level.compile::<_, Narrow<true>>())),

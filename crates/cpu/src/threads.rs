@@ -260,7 +260,7 @@ mod tests {
             for i in 0..parts {
                 let range = split(total, unit, parts, i);
                 assert_eq!(range.start, end);
-                assert!(range.start % unit == 0 || range.start == total);
+                assert!(range.start.is_multiple_of(unit) || range.start == total);
                 end = range.end;
             }
             assert_eq!(end, total);

@@ -30,7 +30,9 @@ mod progress;
 mod saving;
 
 pub use activations::Activation;
-pub use device::{default_device, device, devices};
+#[cfg(not(target_arch = "wasm32"))]
+pub use device::device;
+pub use device::{default_device, devices, open, set_default_device};
 pub use eval::Eval;
 pub use history::History;
 pub use ibex_core::{
@@ -39,7 +41,7 @@ pub use ibex_core::{
 };
 pub use ibex_data as data;
 pub use initializers::Initializer;
-pub use model::{Fit, Sequential, Source};
+pub use model::{Fit, KernelTime, Named, Profile, Sequential, Source};
 
 /// The engine below: graphs, programs, backends.
 pub use ibex_core as core;

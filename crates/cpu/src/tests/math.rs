@@ -126,7 +126,8 @@ fn powers_are_accurate() {
 fn special_values() {
     let xs =
         [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, -1.0, 1.0, f32::MAX, f32::MIN, 1e-40, -1e-40, -2.0];
-    let functions: [(Unary, fn(f64) -> f64); 12] = [
+    type Exact = fn(f64) -> f64;
+    let functions: [(Unary, Exact); 12] = [
         (Unary::Exp, f64::exp),
         (Unary::Expm1, f64::exp_m1),
         (Unary::Log, f64::ln),

@@ -79,23 +79,23 @@ impl<'a> Fit<'a> {
 }
 
 /// Rows of host memory, ready to be gathered into batches.
-struct Rows {
-    x: Column,
-    y: Column,
+pub(super) struct Rows {
+    pub x: Column,
+    pub y: Column,
 }
 
-struct Column {
+pub(super) struct Column {
     data: Arc<Data>,
     /// Shape of one row.
     row: Shape,
 }
 
 impl Column {
-    fn spec(&self, batch: usize) -> (Shape, DType) {
+    pub fn spec(&self, batch: usize) -> (Shape, DType) {
         (Shape::from([&[batch], &self.row[..]].concat()), self.data.dtype())
     }
 
-    fn gather(&self, indices: &[u32], out: &mut [u8], error: &mut Option<Error>) {
+    pub fn gather(&self, indices: &[u32], out: &mut [u8], error: &mut Option<Error>) {
         if let Err(e) = gather_rows(&self.data, self.row.elements(), indices, out) {
             error.get_or_insert(e);
         }
@@ -289,7 +289,7 @@ impl Sequential {
     }
 
     /// Checks data against the model and brings it to host memory.
-    async fn rows(&mut self, view: &View, what: &str) -> Result<Rows> {
+    pub(super) async fn rows(&mut self, view: &View, what: &str) -> Result<Rows> {
         let device = self.open()?;
         let data = view.dataset();
         self.check_input(&data.x, what)?;

@@ -1,11 +1,13 @@
 //! Models: layers in a row, with their weights, training and prediction.
 
 mod fit;
+mod profile;
 mod source;
 mod step;
 mod summary;
 
 pub use fit::Fit;
+pub use profile::{KernelTime, Profile};
 pub use source::Source;
 
 use crate::device::default_device;

@@ -1,0 +1,171 @@
+//! The backend: a device that holds buffers and runs programs.
+
+use crate::adapter;
+use crate::buffer::{self, GpuBuffer};
+use crate::device::Device;
+use crate::executable::GpuExecutable;
+use ibex_core::backend::{Backend, BoxFuture, Buffer, Caps, Counters, DeviceInfo, Executable};
+use ibex_core::program::Program;
+use ibex_core::{Error, Result};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How a device is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Keep run-time bounds checks in all shaders: slower, for tests and for hunting bugs. The environment variable
+    /// `IBEX_GPU_CHECKED=1` does the same.
+    pub checked: bool,
+    /// Turn fusion off, for tests: see [`Caps::fuse`].
+    pub unfused: bool,
+}
+
+/// A GPU.
+#[derive(Debug)]
+pub struct WgpuBackend {
+    pub(crate) device: Arc<Device>,
+    index: usize,
+    options: Options,
+}
+
+impl WgpuBackend {
+    /// Opens adapter number `index` of [`adapters`](crate::adapters).
+    ///
+    /// # Errors
+    /// `Device` if there is no such adapter or its driver refuses.
+    pub async fn open(index: usize, options: Options) -> Result<WgpuBackend> {
+        let (adapter, device, queue) = adapter::request(index).await?;
+        let checked = options.checked || std::env::var_os("IBEX_GPU_CHECKED").is_some_and(|v| v == "1");
+        Ok(WgpuBackend { device: Arc::new(Device::new(&adapter, device, queue, checked)), index, options })
+    }
+
+    /// Opens the best adapter: a discrete GPU before an integrated, a virtual and a software one.
+    ///
+    /// # Errors
+    /// As [`WgpuBackend::open`].
+    pub async fn open_default() -> Result<WgpuBackend> {
+        Self::open(0, Options::default()).await
+    }
+
+    /// [`WgpuBackend::open`], waiting on this thread.
+    ///
+    /// # Errors
+    /// As [`WgpuBackend::open`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open_blocking(index: usize, options: Options) -> Result<WgpuBackend> {
+        ibex_core::backend::block_on(Self::open(index, options))
+    }
+
+    /// [`WgpuBackend::open_default`], waiting on this thread.
+    ///
+    /// # Errors
+    /// As [`WgpuBackend::open`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open_default_blocking() -> Result<WgpuBackend> {
+        ibex_core::backend::block_on(Self::open_default())
+    }
+
+    /// True if the "GPU" is a program on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.device.traits.software
+    }
+}
+
+/// The error for a range past the end.
+fn too_small(have: usize, need: usize) -> Error {
+    Error::value(format!("the buffer has {have} bytes, but {need} were asked for"))
+}
+
+impl Backend for WgpuBackend {
+    fn info(&self) -> DeviceInfo {
+        let info = &self.device.info;
+        let mut details = format!("{} {} {}", info.backend, info.driver, info.driver_info).trim().to_string();
+        for feature in adapter::feature_names(self.device.device.features(), info) {
+            details.push_str(", ");
+            details.push_str(&feature);
+        }
+        DeviceInfo { id: format!("gpu:{}", self.index), name: info.name.clone(), details }
+    }
+
+    fn caps(&self) -> Caps {
+        let limits = self.device.device.limits();
+        Caps {
+            // More would not make better kernels, and drivers grow slow with very wide ones.
+            max_bindings: limits.max_storage_buffers_per_shader_stage.min(16) as usize,
+            max_buffer_bytes: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
+            split_elements: 65536,
+            split_outputs: 256,
+            fuse: !self.options.unfused,
+        }
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Arc<dyn Buffer>> {
+        self.device.check()?;
+        Ok(Arc::new(GpuBuffer::new(&self.device, bytes)?))
+    }
+
+    fn write(&self, buffer: &Arc<dyn Buffer>, bytes: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        let target = GpuBuffer::of(&self.device, buffer)?;
+        if bytes > target.bytes() {
+            return Err(too_small(target.bytes(), bytes));
+        }
+        let Some(size) = wgpu::BufferSize::new(bytes.next_multiple_of(4) as u64) else {
+            fill(&mut []);
+            return self.device.check();
+        };
+        self.device.guarded(|| {
+            if let Some(mut view) = self.device.queue.write_buffer_with(target.raw(), 0, size) {
+                let mut all = view.slice(..);
+                // What `fill` leaves alone must still be initialised memory.
+                all.fill(0);
+                let start = all.as_raw_element_ptr();
+                // SAFETY: the view exclusively owns at least `bytes` mapped bytes, just initialised, until it is dropped below.
+                fill(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), bytes) });
+            }
+        })
+    }
+
+    fn read(&self, buffer: &Arc<dyn Buffer>, range: Range<usize>) -> BoxFuture<'static, Result<Vec<u8>>> {
+        let start = || {
+            let source = GpuBuffer::of(&self.device, buffer)?;
+            if range.start > range.end || range.end > source.bytes() {
+                return Err(too_small(source.bytes(), range.end));
+            }
+            if range.is_empty() {
+                return self.device.check().map(|()| None);
+            }
+            buffer::read(&self.device, source.raw(), range.clone()).map(Some)
+        };
+        match start() {
+            Ok(Some(future)) => Box::pin(future),
+            Ok(None) => Box::pin(std::future::ready(Ok(Vec::new()))),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn copy(&self, from: &Arc<dyn Buffer>, to: &Arc<dyn Buffer>, bytes: usize) -> Result<()> {
+        let (source, target) = (GpuBuffer::of(&self.device, from)?, GpuBuffer::of(&self.device, to)?);
+        let have = source.bytes().min(target.bytes());
+        if bytes > have {
+            return Err(too_small(have, bytes));
+        }
+        if bytes == 0 || source.id() == target.id() {
+            return self.device.check();
+        }
+        self.device.guarded(|| {
+            let mut encoder =
+                self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+            let size = bytes.next_multiple_of(4) as u64;
+            encoder.copy_buffer_to_buffer(source.raw(), 0, target.raw(), 0, size);
+            self.device.submit(encoder.finish());
+        })
+    }
+
+    fn load(&self, program: Arc<Program>) -> Result<Box<dyn Executable>> {
+        Ok(Box::new(GpuExecutable::load(self.device.clone(), program)?))
+    }
+
+    fn counters(&self) -> Counters {
+        self.device.counters()
+    }
+}

@@ -1,0 +1,81 @@
+//! What kernels are lowered to.
+
+use ibex_core::program::BufferId;
+
+/// One compute dispatch, as lowered from a kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatch {
+    /// Its name in errors and traces.
+    pub label: String,
+    /// Complete WGSL with the entry point `main` and its buffers at `@group(0) @binding(0..)`.
+    pub source: String,
+    /// Values of `override` constants.
+    pub constants: Vec<(String, f64)>,
+    /// The buffers in binding order.
+    pub buffers: Vec<Binding>,
+    /// Workgroups along each axis; with a zero nothing is dispatched.
+    pub workgroups: [u32; 3],
+}
+
+/// One binding of a dispatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Binding {
+    /// What is bound.
+    pub buffer: Target,
+    /// `var<storage, read_write>` if true, else `var<storage, read>`.
+    pub writable: bool,
+}
+
+/// The memory behind a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Target {
+    /// A buffer of the program.
+    Planned(BufferId),
+    /// Memory of the kernel's own: number `.0` of [`Lowered::scratch`].
+    Scratch(usize),
+}
+
+/// A kernel as dispatches, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lowered {
+    /// The dispatches.
+    pub dispatches: Vec<Dispatch>,
+    /// Bytes of each piece of scratch memory.
+    pub scratch: Vec<usize>,
+}
+
+/// What kernels may use on this adapter.
+#[derive(Clone, Debug)]
+pub(crate) struct Traits {
+    /// Shaders may say `enable f16`.
+    pub f16: bool,
+    /// Smallest and largest subgroup, if shaders may use them.
+    pub subgroups: Option<(u32, u32)>,
+    /// Bytes of workgroup memory.
+    pub max_workgroup_storage: u32,
+    /// Threads of a workgroup.
+    pub max_invocations: u32,
+    /// Workgroups along one axis of a dispatch.
+    pub max_workgroups_per_dim: u32,
+    /// Storage buffers of one dispatch.
+    pub max_bindings: u32,
+    /// The adapter is a program on the CPU: few threads, dear barriers.
+    pub software: bool,
+}
+
+impl Traits {
+    pub fn new(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Traits {
+        let (limits, features) = (device.limits(), device.features());
+        Traits {
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            subgroups: features
+                .contains(wgpu::Features::SUBGROUP)
+                .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+            max_workgroup_storage: limits.max_compute_workgroup_storage_size,
+            max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+            max_workgroups_per_dim: limits.max_compute_workgroups_per_dimension,
+            max_bindings: limits.max_storage_buffers_per_shader_stage,
+            software: crate::adapter::is_software(info),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Pooling and its gradients.
+
+use super::shader::{Builder, addressable};
+use crate::dispatch::{Lowered, Traits};
+use ibex_core::program::{Pool, PoolPass};
+use ibex_core::{Error, Result};
+
+const FOUR: &str = include_str!("../../../../shaders/pool_four.wgsl");
+const POOL: &str = include_str!("../../../../shaders/pool.wgsl");
+
+pub(super) fn lower(k: &Pool, traits: &Traits) -> Result<Lowered> {
+    let g = &k.geometry;
+    let size: usize = k.dims().iter().product();
+    if size == 0 {
+        return Ok(Lowered::default());
+    }
+    addressable("pool", &[g.input_elements(), g.output_elements()])?;
+    let (label, pass, operands) = match k.pass {
+        PoolPass::Max => ("max_pool", 0, 2),
+        PoolPass::MaxGrad => ("max_pool_grad", 1, 2),
+        PoolPass::Sum => ("sum_pool", 2, 1),
+        PoolPass::SumGrad => ("sum_pool_grad", 3, 1),
+    };
+    if k.inputs.len() != operands {
+        return Err(Error::unsupported(format!("{label} takes {operands} buffers, not {}", k.inputs.len())));
+    }
+    // The sums read one buffer; it stands in both places.
+    let second = if operands == 2 { k.inputs[1] } else { k.inputs[0] };
+    let mut constants = vec![("PASS", pass), ("SIZE", size), ("CHANNELS", g.channels)];
+    let names = [
+        (["INPUT_D", "INPUT_H", "INPUT_W"], g.input),
+        (["OUTPUT_D", "OUTPUT_H", "OUTPUT_W"], g.output),
+        (["WINDOW_D", "WINDOW_H", "WINDOW_W"], g.window),
+        (["STRIDE_D", "STRIDE_H", "STRIDE_W"], g.stride),
+        (["PAD_D", "PAD_H", "PAD_W"], g.pad),
+    ];
+    for (names, values) in names {
+        constants.extend(names.into_iter().zip(values));
+    }
+    let fours = g.channels.is_multiple_of(4) && g.input_elements() > 0 && g.output_elements() > 0;
+    let (shader, vectors, each) = if fours { (FOUR, Some(true), 4) } else { (POOL, None, 1) };
+    let dispatch = Builder::new(label, shader, traits)
+        .operand("a", k.inputs[0], vectors)?
+        .operand("b", second, vectors)?
+        .constants(&constants)
+        .epilogue(&k.epilogue, &k.dims())?
+        .groups(size.div_ceil(64 * each))?;
+    Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() })
+}

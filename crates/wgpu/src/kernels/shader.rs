@@ -1,0 +1,159 @@
+//! Building one dispatch from a shader file.
+
+use crate::codegen;
+use crate::dispatch::{Binding, Dispatch, Target, Traits};
+use ibex_core::program::{Body, BufferId};
+use ibex_core::{DType, Error, Result};
+
+/// A shader that is being specialised, and what it is run on.
+pub(super) struct Builder<'a> {
+    label: &'static str,
+    source: String,
+    constants: Vec<(String, f64)>,
+    buffers: Vec<Binding>,
+    /// Operands that an epilogue may read under the shader's own name.
+    taken: Vec<(BufferId, &'static str, DType)>,
+    f16: bool,
+    traits: &'a Traits,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(label: &'static str, source: &str, traits: &'a Traits) -> Self {
+        Builder {
+            label,
+            source: source.to_string(),
+            constants: Vec::new(),
+            buffers: Vec::new(),
+            taken: Vec::new(),
+            f16: false,
+            traits,
+        }
+    }
+
+    /// Values of `override` constants.
+    pub(super) fn constants(mut self, values: &[(&str, usize)]) -> Self {
+        self.constants.extend(values.iter().map(|&(name, value)| (name.to_string(), value as f64)));
+        self
+    }
+
+    /// The next bindings.
+    pub(super) fn bind(mut self, targets: &[(Target, bool)]) -> Self {
+        self.buffers.extend(targets.iter().map(|&(buffer, writable)| Binding { buffer, writable }));
+        self
+    }
+
+    /// Replaces the one line that begins so.
+    pub(super) fn line(mut self, start: &str, with: &str) -> Result<Self> {
+        let mut found = 0;
+        let lines: Vec<&str> = (self.source.lines())
+            .map(|line| {
+                let hit = line.starts_with(start);
+                found += usize::from(hit);
+                if hit { with } else { line }
+            })
+            .collect();
+        if found != 1 {
+            return Err(Error::unsupported(format!(
+                "shader {} has {found} lines that begin with {start:?}",
+                self.label
+            )));
+        }
+        self.source = lines.join("\n") + "\n";
+        Ok(self)
+    }
+
+    /// Binds a float operand named `name`, read through `name_at` (and `name_vec`, if `vectors` says anything: then
+    /// whether vectors are aligned).
+    pub(super) fn operand(self, name: &'static str, operand: (BufferId, DType), vectors: Option<bool>) -> Result<Self> {
+        let (id, dtype) = operand;
+        let binding = self.buffers.len();
+        let aligned = vectors == Some(true);
+        let native = dtype == DType::F32 || (dtype == DType::F16 && self.traits.f16);
+        let element = if dtype == DType::F16 { "f16" } else { "f32" };
+        let (ty, at, vec) = match dtype {
+            DType::F32 | DType::F16 if native && aligned => {
+                (format!("vec4<{element}>"), format!("f32({name}[i / 4u][i % 4u])"), format!("vec4f({name}[i / 4u])"))
+            }
+            DType::F32 | DType::F16 if native => (element.to_string(), format!("f32({name}[i])"), String::new()),
+            DType::F16 => ("u32".to_string(), format!("unpack2x16float({name}[i / 2u])[i % 2u]"), String::new()),
+            DType::BF16 => {
+                let at = format!("bitcast<f32>(({name}[i / 2u] >> (i % 2u * 16u)) << 16u)");
+                ("u32".to_string(), at, String::new())
+            }
+            _ => return Err(Error::dtype(format!("{} takes floats, not {dtype}; cast the operand", self.label))),
+        };
+        let mut new = self
+            .line(
+                &format!("@group(0) @binding({binding}) var<storage, read> {name}:"),
+                &format!("@group(0) @binding({binding}) var<storage, read> {name}: array<{ty}>;"),
+            )?
+            .line(&format!("fn {name}_at("), &format!("fn {name}_at(i: u32) -> f32 {{ return {at}; }}"))?
+            .bind(&[(Target::Planned(id), false)]);
+        if !vec.is_empty() {
+            new =
+                new.line(&format!("fn {name}_vec("), &format!("fn {name}_vec(i: u32) -> vec4f {{ return {vec}; }}"))?;
+        }
+        if dtype == DType::F32 && !aligned && new.taken.iter().all(|t| t.0 != id) {
+            new.taken.push((id, name, dtype));
+        }
+        new.f16 |= element == "f16" && native;
+        Ok(new)
+    }
+
+    /// Puts the fused epilogue in.
+    pub(super) fn epilogue(mut self, body: &Body, dims: &[usize]) -> Result<Self> {
+        if let Some(store) = body.stores.iter().find(|s| self.taken.iter().any(|t| t.0 == s.buffer)) {
+            return Err(Error::unsupported(format!(
+                "kernel {} would overwrite buffer {} while other invocations read it",
+                self.label, store.buffer.0
+            )));
+        }
+        let code = codegen::epilogue(body, dims, self.buffers.len() as u32, &self.taken, self.traits)?;
+        self.source = codegen::splice(&self.source, &code);
+        self.buffers.extend(code.buffers.iter().copied());
+        let f16_code = code.declarations.contains("f16") || code.function.contains("f16(");
+        self.f16 |= self.traits.f16 && f16_code;
+        Ok(self)
+    }
+
+    /// The dispatch of this many workgroups, which the shader counts as one number.
+    pub(super) fn groups(self, count: usize) -> Result<Dispatch> {
+        let workgroups = fold(count, self.traits, self.label)?;
+        Ok(self.grid(workgroups))
+    }
+
+    /// The dispatch of a grid that the shader knows.
+    pub(super) fn grid(self, workgroups: [u32; 3]) -> Dispatch {
+        let enable = if self.f16 { "enable f16;\n" } else { "" };
+        Dispatch {
+            label: self.label.to_string(),
+            source: format!("{enable}{}", self.source),
+            constants: self.constants,
+            buffers: self.buffers,
+            workgroups,
+        }
+    }
+}
+
+/// At least `count` workgroups in three dimensions, none above the device's limit.
+fn fold(count: usize, traits: &Traits, label: &str) -> Result<[u32; 3]> {
+    let limit = traits.max_workgroups_per_dim.max(1) as usize;
+    let x = count.clamp(1, limit);
+    let y = count.div_ceil(x).clamp(1, limit);
+    let z = count.div_ceil(x * y).max(1);
+    // Invocations are counted in 32 bits.
+    if z > limit || x * y * z > 1 << 25 {
+        return Err(Error::unsupported(format!("kernel {label} is too large for this device: make the batch smaller")));
+    }
+    Ok([x as u32, y as u32, z as u32])
+}
+
+/// Fails where an element number would not fit a signed 32-bit integer.
+pub(super) fn addressable(label: &str, elements: &[usize]) -> Result<()> {
+    match elements.iter().find(|&&n| n >= 1 << 31) {
+        Some(n) => Err(Error::unsupported(format!(
+            "kernel {label} has an operand of {n} elements, and a GPU kernel addresses 2^31: make the batch smaller"
+        ))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,186 @@
+use super::*;
+use ibex_core::program::{MatMul, Operand};
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    batch: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+    ta: bool,
+    tb: bool,
+    offset: usize,
+    dtype: DType,
+}
+
+fn operand(buffer: usize, rows: usize, cols: usize, transposed: bool, case: &Case) -> Operand {
+    let (row_stride, col_stride) = if transposed { (1, rows) } else { (cols, 1) };
+    Operand {
+        buffer: BufferId(buffer),
+        dtype: case.dtype,
+        offset: case.offset,
+        batch_stride: rows * cols,
+        row_stride,
+        col_stride,
+    }
+}
+
+fn encode(values: &[f32], dtype: DType) -> (Vec<u8>, Vec<f64>) {
+    let mut out = Vec::new();
+    let mut exact = Vec::new();
+    for &v in values {
+        match dtype {
+            DType::F16 => {
+                let h = half::f16::from_f32(v);
+                out.extend(h.to_le_bytes());
+                exact.push(h.to_f64());
+            }
+            DType::BF16 => {
+                let h = half::bf16::from_f32(v);
+                out.extend(h.to_le_bytes());
+                exact.push(h.to_f64());
+            }
+            _ => {
+                out.extend(v.to_le_bytes());
+                exact.push(f64::from(v));
+            }
+        }
+    }
+    (out, exact)
+}
+
+fn check(gpu: &Gpu, c: Case) {
+    let (abytes, a) = encode(&noise(c.batch * c.m * c.k + c.offset, 1), c.dtype);
+    let (bbytes, b) = encode(&noise(c.batch * c.k * c.n + c.offset, 2), c.dtype);
+    let bias = noise(c.n, 3);
+    let (oa, ob) = (operand(0, c.m, c.k, c.ta, &c), operand(1, c.k, c.n, c.tb, &c));
+    let mut want = Vec::new();
+    for z in 0..c.batch {
+        for i in 0..c.m {
+            for j in 0..c.n {
+                let term = |k: usize| {
+                    a[oa.offset + z * oa.batch_stride + i * oa.row_stride + k * oa.col_stride]
+                        * b[ob.offset + z * ob.batch_stride + k * ob.row_stride + j * ob.col_stride]
+                };
+                want.push((0..c.k).map(term).sum::<f64>());
+            }
+        }
+    }
+    let size = want.len();
+    let relu: Vec<f64> = want.iter().enumerate().map(|(i, v)| (v + f64::from(bias[i % c.n])).max(0.0)).collect();
+    let kind = KernelKind::MatMul(MatMul {
+        batch: c.batch,
+        m: c.m,
+        n: c.n,
+        k: c.k,
+        a: oa,
+        b: ob,
+        epilogue: bias_relu(2, 3, 4, &[c.batch, c.m, c.n]),
+    });
+    for traits in variants(gpu) {
+        let buffers = [abytes.clone(), bbytes.clone(), bytes(&bias), vec![0xff; 4 * size], vec![0xff; 4 * size]];
+        let what = format!("{c:?} software {}", traits.software);
+        let got = run_all(gpu, &kind, &buffers, [3, 4], &traits);
+        close(&what, &floats(&got[0]), &relu, 1e-4);
+        close(&what, &floats(&got[1]), &want, 1e-4);
+    }
+}
+
+#[test]
+fn all_layouts_and_odd_shapes() {
+    let Some(gpu) = gpu() else { return };
+    let shapes = [
+        (1, 5, 7, 3),
+        (2, 33, 34, 17),
+        (1, 68, 36, 20),
+        (3, 12, 40, 8),
+        (1, 130, 70, 40),
+        (1, 1, 50, 33),
+        (1, 40, 1, 64),
+        (1, 20, 24, 2048),
+        (2, 3, 5, 1030),
+        (1, 4, 4, 0),
+    ];
+    for (i, (batch, m, n, k)) in shapes.into_iter().enumerate() {
+        // Shader compilation is what takes time: two layouts of each shape.
+        for (ta, tb) in [(i % 2 == 1, false), (i % 2 == 0, true)] {
+            check(gpu, Case { batch, m, n, k, ta, tb, offset: 0, dtype: DType::F32 });
+        }
+    }
+}
+
+/// Shapes that the tiled shader takes by its largest tiles: 128x128, and 128 rows by fewer columns.
+#[test]
+fn large_tiles() {
+    let Some(gpu) = gpu() else { return };
+    for (batch, m, n, k, ta) in [(1, 2050, 2048, 6, false), (4, 2048, 500, 20, true)] {
+        check(gpu, Case { batch, m, n, k, ta, tb: ta, offset: 0, dtype: DType::F32 });
+    }
+}
+
+#[test]
+fn unaligned_offsets_and_half_floats() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for (offset, ta) in [(0, true), (2, false), (4, false), (6, true)] {
+            check(gpu, Case { batch: 1, m: 20, n: 40, k: 24, ta, tb: !ta, offset, dtype });
+        }
+    }
+}
+
+#[test]
+fn broadcast_batch_and_no_result() {
+    let Some(gpu) = gpu() else { return };
+    let mut kind = MatMul {
+        batch: 3,
+        m: 8,
+        n: 8,
+        k: 8,
+        a: Operand { buffer: BufferId(0), dtype: DType::F32, offset: 0, batch_stride: 0, row_stride: 8, col_stride: 1 },
+        b: Operand {
+            buffer: BufferId(1),
+            dtype: DType::F32,
+            offset: 0,
+            batch_stride: 64,
+            row_stride: 8,
+            col_stride: 1,
+        },
+        epilogue: plain(2, &[3, 8, 8]),
+    };
+    let (a, b) = (noise(64, 1), noise(192, 2));
+    let want: Vec<f64> = (0..192)
+        .map(|i| (0..8).map(|k| f64::from(a[i / 8 % 8 * 8 + k]) * f64::from(b[i / 64 * 64 + k * 8 + i % 8])).sum())
+        .collect();
+    for traits in variants(gpu) {
+        let out = run(gpu, &KernelKind::MatMul(kind.clone()), &[bytes(&a), bytes(&b), vec![0; 768]], 2, &traits);
+        close("broadcast", &floats(&out), &want, 1e-5);
+    }
+    kind.m = 0;
+    assert!(lower(&KernelKind::MatMul(kind), &Program::default(), &gpu.traits).unwrap().dispatches.is_empty());
+}
+
+/// Every variant of the tiled shader, f16 too, is valid WGSL.
+#[test]
+fn native_f16_validates() {
+    let Some(gpu) = gpu() else { return };
+    let mut traits = gpu.traits.clone();
+    traits.f16 = true;
+    for m in [3, 16, 64, 512, 4096] {
+        for software in [false, true] {
+            traits.software = software;
+            let o = |buffer| Operand {
+                buffer: BufferId(buffer),
+                dtype: DType::F16,
+                offset: 0,
+                batch_stride: 0,
+                row_stride: 64,
+                col_stride: 1,
+            };
+            let kind = MatMul { batch: 1, m, n: 64, k: 64, a: o(0), b: o(1), epilogue: plain(2, &[1, m, 64]) };
+            for d in lower(&KernelKind::MatMul(kind), &Program::default(), &traits).unwrap().dispatches {
+                assert!(d.source.starts_with("enable f16;"));
+                super::shaders::validate(&d.label, &d.source);
+            }
+        }
+    }
+}

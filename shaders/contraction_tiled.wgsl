@@ -1,0 +1,297 @@
+// Matrix product and the three convolutions (as products of gathered pixels), by tiles in workgroup memory.
+
+// @operands
+// One result tile row `m`, contraction index `k` and column `n`; `z` is the batch (matrix product) or the channel group
+// (convolution). This section is the same text in every contraction shader.
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+
+fn a_at(i: u32) -> f32 { return a[i]; }
+fn a_vec(i: u32) -> vec4f { return vec4f(a_at(i), a_at(i + 1u), a_at(i + 2u), a_at(i + 3u)); }
+fn b_at(i: u32) -> f32 { return b[i]; }
+fn b_vec(i: u32) -> vec4f { return vec4f(b_at(i), b_at(i + 1u), b_at(i + 2u), b_at(i + 3u)); }
+
+// What `a` is: 0 a strided matrix, 1 input pixels (convolution), 2 output gradient pixels (input gradient),
+// 3 input pixels with taps and channels as rows (kernel gradient).
+override PASS: u32 = 0u;
+override M: u32 = 64u;
+override N: u32 = 64u;
+override K: u32 = 64u;
+// Contraction indices of one split; a multiple of the step of the main loop.
+override K_CHUNK: u32 = 64u;
+override SPLITS: u32 = 1u;
+override Z: u32 = 1u;
+// How each operand is read: 0 by elements, 1 by vectors along `k`, 2 by vectors along the result's axis.
+override A_MODE: u32 = 0u;
+override B_MODE: u32 = 0u;
+override A_OFFSET: u32 = 0u;
+override A_BATCH: u32 = 0u;
+override A_ROW: u32 = 64u;
+override A_COL: u32 = 1u;
+override B_OFFSET: u32 = 0u;
+override B_BATCH: u32 = 0u;
+override B_ROW: u32 = 64u;
+override B_COL: u32 = 1u;
+// Within spans of this many `k` the stride is B_ROW, from span to span B_TAP.
+override B_SPAN: u32 = 64u;
+override B_TAP: u32 = 0u;
+override OUT_BATCH: u32 = 0u;
+override OUT_ROW: u32 = 64u;
+override OUT_SIZE: u32 = 4096u;
+// Convolution: pixel grid of the rows (of `k` in pass 3), pixel grid of `a`, and the window.
+override GRID_D: u32 = 1u;
+override GRID_H: u32 = 1u;
+override GRID_W: u32 = 1u;
+override SOURCE_D: i32 = 1;
+override SOURCE_H: i32 = 1;
+override SOURCE_W: i32 = 1;
+override KERNEL_H: u32 = 1u;
+override KERNEL_W: u32 = 1u;
+override STRIDE_D: i32 = 1;
+override STRIDE_H: i32 = 1;
+override STRIDE_W: i32 = 1;
+override PAD_D: i32 = 0;
+override PAD_H: i32 = 0;
+override PAD_W: i32 = 0;
+override DILATION_D: i32 = 1;
+override DILATION_H: i32 = 1;
+override DILATION_W: i32 = 1;
+// Channels of `a`: of one group, and of all.
+override CHANNELS: u32 = 1u;
+override ALL_CHANNELS: u32 = 1u;
+
+struct Row {
+    inside: bool,
+    base: u32,
+    // Image and position of a pixel, or channel and offset of a tap.
+    at: vec4i,
+}
+
+// A pixel of the grid, as image and corner of its window.
+fn pixel(p: u32) -> vec4i {
+    let x = i32(p % GRID_W);
+    let y = i32(p / GRID_W % GRID_H);
+    let d = i32(p / (GRID_W * GRID_H) % GRID_D);
+    let image = i32(p / (GRID_W * GRID_H * GRID_D));
+    if (PASS == 2u) {
+        return vec4i(image, d + PAD_D, y + PAD_H, x + PAD_W);
+    }
+    return vec4i(image, d * STRIDE_D - PAD_D, y * STRIDE_H - PAD_H, x * STRIDE_W - PAD_W);
+}
+
+// How far a tap is from the corner.
+fn tap_offset(tap: u32) -> vec3i {
+    let x = i32(tap % KERNEL_W);
+    let y = i32(tap / KERNEL_W % KERNEL_H);
+    let d = i32(tap / (KERNEL_W * KERNEL_H));
+    return vec3i(d * DILATION_D, y * DILATION_H, x * DILATION_W);
+}
+
+// The element number of channel 0 of the pixel of `a` that a tap of a window reads; -1 outside.
+fn source(corner: vec4i, offset: vec3i) -> i32 {
+    var p = corner.yzw + offset;
+    var inside = true;
+    if (PASS == 2u) {
+        p = corner.yzw - offset;
+        let q = p / vec3i(STRIDE_D, STRIDE_H, STRIDE_W);
+        inside = all(q * vec3i(STRIDE_D, STRIDE_H, STRIDE_W) == p) && all(p >= vec3i(0));
+        p = q;
+    }
+    inside = inside && all(p >= vec3i(0)) && all(p < vec3i(SOURCE_D, SOURCE_H, SOURCE_W));
+    let index = ((corner.x * SOURCE_D + p.x) * SOURCE_H + p.y) * SOURCE_W + p.z;
+    return select(-1, index * i32(ALL_CHANNELS), inside);
+}
+
+// What does not change along `k`. Rows past the end repeat the last.
+fn a_row(z: u32, m: u32) -> Row {
+    let row = min(m, M - 1u);
+    if (PASS == 0u) {
+        return Row(true, A_OFFSET + z * A_BATCH + row * A_ROW, vec4i(0));
+    }
+    if (PASS == 3u) {
+        return Row(true, z * CHANNELS + row % CHANNELS, vec4i(tap_offset(row / CHANNELS), 0));
+    }
+    return Row(true, z * CHANNELS, pixel(row));
+}
+
+// The element number of `a` at `k`; -1 where it is zero.
+fn a_index(row: Row, k: u32) -> i32 {
+    if (PASS == 0u) {
+        return i32(row.base + k * A_COL);
+    }
+    if (PASS == 3u) {
+        let at = source(pixel(k), row.at.xyz);
+        return select(-1, at + i32(row.base), at >= 0);
+    }
+    let tap = k / CHANNELS;
+    let at = source(row.at, tap_offset(tap));
+    return select(-1, at + i32(row.base + k - tap * CHANNELS), at >= 0);
+}
+
+fn a_load(row: Row, k: u32, end: u32) -> f32 {
+    let i = a_index(row, min(k, max(K, 1u) - 1u));
+    return select(0.0, a_at(u32(max(i, 0))), i >= 0 && k < end);
+}
+
+// Four elements along `k` (A_MODE 1) or along the rows from `row` on (A_MODE 2).
+fn a_load4(row: Row, k: u32, end: u32) -> vec4f {
+    let i = a_index(row, min(k, max(K, 1u) - 1u));
+    return select(vec4f(), a_vec(u32(max(i, 0))), i >= 0 && k < end);
+}
+
+fn b_column(z: u32, n: u32) -> u32 {
+    return B_OFFSET + z * B_BATCH + min(n, N - 1u) * B_COL;
+}
+
+fn b_index(column: u32, k: u32) -> u32 {
+    let span = k / B_SPAN;
+    return column + span * B_TAP + (k - span * B_SPAN) * B_ROW;
+}
+
+fn b_load(column: u32, k: u32, end: u32) -> f32 {
+    return select(0.0, b_at(b_index(column, min(k, max(K, 1u) - 1u))), k < end);
+}
+
+// Four elements along `k` (B_MODE 1) or along the columns from `column` on (B_MODE 2).
+fn b_load4(column: u32, k: u32, end: u32) -> vec4f {
+    return select(vec4f(), b_vec(b_index(column, min(k, max(K, 1u) - 1u))), k < end);
+}
+// End of the operands.
+
+// @bindings
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+// @end
+
+// @epilogue
+fn epilogue(index: u32, acc: f32) {
+    out[index] = acc;
+}
+// @end
+
+// Rows and columns of one invocation; a workgroup of 16 x 16 computes 16 times as many.
+const TM: u32 = 4u;
+const TN: u32 = 4u;
+const ROWS: u32 = 16u * TM;
+const COLUMNS: u32 = 16u * TN;
+// Steps of `k` held in workgroup memory.
+const STEPS: u32 = 16u;
+
+var<workgroup> tile_a: array<f32, STEPS * ROWS>;
+var<workgroup> tile_b: array<f32, STEPS * COLUMNS>;
+
+fn fill_a(z: u32, m0: u32, k0: u32, end: u32, local: u32) {
+    for (var i = 0u; i < select((TM + 3u) / 4u, TM, A_MODE == 0u); i++) {
+        let e = i * 256u + local;
+        if (A_MODE == 0u) {
+            // Neighbouring invocations read along the axis that is contiguous.
+            var m = e % ROWS;
+            var k = e / ROWS;
+            if (A_COL == 1u) {
+                m = e / STEPS;
+                k = e % STEPS;
+            }
+            tile_a[k * ROWS + m] = a_load(a_row(z, m0 + m), k0 + k, end);
+        } else if (e < ROWS * STEPS / 4u) {
+            if (A_MODE == 1u) {
+                let m = e % ROWS;
+                let k = e / ROWS * 4u;
+                let v = a_load4(a_row(z, m0 + m), k0 + k, end);
+                for (var j = 0u; j < 4u; j++) {
+                    tile_a[(k + j) * ROWS + m] = v[j];
+                }
+            } else {
+                let m = e % (ROWS / 4u) * 4u;
+                let k = e / (ROWS / 4u);
+                let v = a_load4(a_row(z, min(m0 + m, max(M, 4u) - 4u)), k0 + k, end);
+                for (var j = 0u; j < 4u; j++) {
+                    tile_a[k * ROWS + m + j] = v[j];
+                }
+            }
+        }
+    }
+}
+
+fn fill_b(z: u32, n0: u32, k0: u32, end: u32, local: u32) {
+    for (var i = 0u; i < select((TN + 3u) / 4u, TN, B_MODE == 0u); i++) {
+        let e = i * 256u + local;
+        if (B_MODE == 0u) {
+            var n = e % COLUMNS;
+            var k = e / COLUMNS;
+            if (B_ROW == 1u) {
+                n = e / STEPS;
+                k = e % STEPS;
+            }
+            tile_b[k * COLUMNS + n] = b_load(b_column(z, n0 + n), k0 + k, end);
+        } else if (e < COLUMNS * STEPS / 4u) {
+            if (B_MODE == 1u) {
+                let n = e % COLUMNS;
+                let k = e / COLUMNS * 4u;
+                let v = b_load4(b_column(z, n0 + n), k0 + k, end);
+                for (var j = 0u; j < 4u; j++) {
+                    tile_b[(k + j) * COLUMNS + n] = v[j];
+                }
+            } else {
+                let n = e % (COLUMNS / 4u) * 4u;
+                let k = e / (COLUMNS / 4u);
+                let v = b_load4(b_column(z, min(n0 + n, max(N, 4u) - 4u)), k0 + k, end);
+                for (var j = 0u; j < 4u; j++) {
+                    tile_b[k * COLUMNS + n + j] = v[j];
+                }
+            }
+        }
+    }
+}
+
+@compute @workgroup_size(16, 16)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_id) id: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    // The grid of tiles is folded into three dimensions by the host, columns first.
+    let column_tiles = (N + COLUMNS - 1u) / COLUMNS;
+    let row_tiles = (M + ROWS - 1u) / ROWS;
+    let tile = (group.z * groups.y + group.y) * groups.x + group.x;
+    let split = tile / (column_tiles * row_tiles * Z);
+    let z = tile / (column_tiles * row_tiles) % Z;
+    let m0 = tile / column_tiles % row_tiles * ROWS;
+    let n0 = tile % column_tiles * COLUMNS;
+    if (split >= SPLITS) {
+        return;
+    }
+    let begin = split * K_CHUNK;
+    let end = min(begin + K_CHUNK, K);
+    var acc: array<f32, TM * TN>;
+    for (var k0 = begin; k0 < end; k0 += STEPS) {
+        fill_a(z, m0, k0, end, local);
+        fill_b(z, n0, k0, end, local);
+        workgroupBarrier();
+        for (var k = 0u; k < STEPS; k++) {
+            var left: array<f32, TM>;
+            var right: array<f32, TN>;
+            // Strided, so that neighbours read and write neighbouring elements.
+            for (var i = 0u; i < TM; i++) {
+                left[i] = tile_a[k * ROWS + i * 16u + id.y];
+            }
+            for (var j = 0u; j < TN; j++) {
+                right[j] = tile_b[k * COLUMNS + j * 16u + id.x];
+            }
+            for (var i = 0u; i < TM; i++) {
+                for (var j = 0u; j < TN; j++) {
+                    acc[i * TN + j] = fma(left[i], right[j], acc[i * TN + j]);
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+    for (var i = 0u; i < TM; i++) {
+        let m = m0 + i * 16u + id.y;
+        for (var j = 0u; j < TN; j++) {
+            let n = n0 + j * 16u + id.x;
+            if (m < M && n < N) {
+                epilogue(split * OUT_SIZE + z * OUT_BATCH + m * OUT_ROW + n, acc[i * TN + j]);
+            }
+        }
+    }
+}

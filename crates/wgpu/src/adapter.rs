@@ -1,10 +1,13 @@
 //! The adapters of this machine, and a device on one of them.
 
+use ibex_core::backend::DeviceInfo;
 use ibex_core::{Error, Result};
 
 /// An adapter, for `ibex devices`. Its place in [`adapters`] is its number in `gpu:N`.
 #[derive(Clone, Debug)]
 pub struct AdapterDescription {
+    /// Its place in [`adapters`].
+    pub index: usize,
     /// The adapter's name: "NVIDIA GeForce RTX 4090".
     pub name: String,
     /// The API it is reached through: "vulkan", "metal", "dx12", "webgpu".
@@ -19,6 +22,14 @@ pub struct AdapterDescription {
     pub limits: Vec<(&'static str, u64)>,
     /// True if the "GPU" is a program on the CPU. The CPU backend is faster.
     pub is_software: bool,
+}
+
+impl AdapterDescription {
+    /// What the device on it would say of itself.
+    pub fn info(&self) -> DeviceInfo {
+        let details = [&[self.backend.clone(), self.kind.to_string(), self.driver.clone()], &self.features[..]].concat();
+        DeviceInfo { id: format!("gpu:{}", self.index), name: self.name.clone(), details: details.join(", ") }
+    }
 }
 
 /// Features that kernels or the profiler use, each requested where the adapter has it.
@@ -84,13 +95,14 @@ pub(crate) async fn all() -> Vec<wgpu::Adapter> {
 
 /// The adapters of this machine, the best default first.
 pub async fn adapters() -> Vec<AdapterDescription> {
-    all().await.iter().map(describe).collect()
+    all().await.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
 }
 
-fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
+fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
     let info = adapter.get_info();
     let limits = adapter.limits();
     AdapterDescription {
+        index,
         backend: info.backend.to_string(),
         kind: kind(&info),
         driver: [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_string(),

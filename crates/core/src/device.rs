@@ -53,7 +53,12 @@ impl Device {
         for tensor in tensors {
             tensor.check()?;
         }
+        let mut argument: Option<Tensor> = None;
         let graph = Graph::from_tensors(tensors, &[], |leaf| match leaf.op() {
+            Op::Input(i) => {
+                argument = Some(leaf.clone());
+                Op::Input(*i)
+            }
             // Numbers come as arguments, so that a graph over other numbers has the same plan.
             Op::Constant(_) | Op::Stored(_) => {
                 leaves.push(leaf.clone());
@@ -61,10 +66,10 @@ impl Device {
             }
             op => op.clone(),
         });
-        if let Some(node) = graph.nodes.iter().find(|n| matches!(n.op, Op::Input(i) if i >= leaves.len())) {
+        if let Some(argument) = argument {
+            let shape = argument.shape();
             return Err(Error::value(format!(
-                "eval: argument {} of a traced function has no value outside of it",
-                node.shape
+                "eval: argument {shape} of a traced function has no value outside of it"
             )));
         }
         let known = self.plans().get(&graph).cloned();

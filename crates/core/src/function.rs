@@ -125,7 +125,9 @@ pub struct Plan {
     /// Variables that the program writes.
     assigned: Vec<bool>,
     constants: Vec<Arc<dyn Buffer>>,
-    /// Device tensors that the traced closure held on to: arguments from number `arguments` on.
+    /// Arguments that the program reads lie before this number; those behind are `captured`.
+    arguments: usize,
+    /// Device tensors that the traced closure held on to.
     captured: Vec<Stored>,
     outputs: Vec<(Shape, DType)>,
     /// Memory for arguments that come from the host. Held for a whole run: runs of one plan do not overlap.
@@ -192,6 +194,7 @@ impl Plan {
             variables,
             assigned,
             constants,
+            arguments,
             captured,
             outputs,
             staging,
@@ -236,10 +239,10 @@ impl Plan {
             let decl = &self.program[id];
             let bytes = decl.bytes();
             externals.push(match decl.role {
-                Role::Input(i) if i >= args.len() => match self.captured.get(i - args.len()) {
-                    Some(stored) => stored.0.buffer.clone(),
-                    None => return Err(Error::value(format!("argument {i} is missing: got {} arguments", args.len()))),
-                },
+                Role::Input(i) if i >= self.arguments => self.captured[i - self.arguments].0.buffer.clone(),
+                Role::Input(i) if i >= args.len() => {
+                    return Err(Error::value(format!("argument {i} is missing: got {} arguments", args.len())));
+                }
                 Role::Input(i) => {
                     let mut host = |fill: &mut dyn FnMut(&mut [u8])| -> Result<Arc<dyn Buffer>> {
                         let buffer = match staging.get(&i) {

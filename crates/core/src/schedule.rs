@@ -48,9 +48,24 @@ pub(crate) fn schedule(graph: &Graph, fused: Fused) -> Schedule {
         }
     }
 
+    // The old value of a variable that is overwritten too is put aside before anything is overwritten.
+    let mut aside: HashMap<NodeId, BufferId> = HashMap::new();
+    for (variable, id) in &graph.updates {
+        let home = homes[id.0].unwrap_or(*id);
+        if let Op::Variable(source) = &graph[home].op
+            && source != variable
+            && graph.updates.iter().any(|(v, _)| v == source)
+            && graph[home].shape.elements() > 0
+        {
+            aside.entry(home).or_insert_with(|| s.copy(buffer(home), None, home));
+        }
+    }
+
     let mut renames: HashMap<BufferId, BufferId> = HashMap::new();
     for (variable, id) in &graph.updates {
-        let from = buffer(homes[id.0].unwrap_or(*id));
+        let home = homes[id.0].unwrap_or(*id);
+        let from = aside.get(&home).copied().filter(|_| graph[home].op != Op::Variable(variable.clone()));
+        let from = from.unwrap_or(buffer(home));
         let known = variables.iter().find(|(v, _)| v == variable).map(|(_, b)| *b);
         let target = known.unwrap_or_else(|| {
             let b = s.fresh(*id);
@@ -116,8 +131,12 @@ impl Scheduler {
 
     /// Adds a copy that runs after everything that reads its target.
     fn copy(&mut self, from: BufferId, to: Option<BufferId>, like: NodeId) -> BufferId {
-        let to = to.unwrap_or_else(|| self.fresh(like));
         let u = self.units.len();
+        let to = to.unwrap_or_else(|| {
+            let fresh = self.fresh(like);
+            self.writer.insert(fresh, u);
+            fresh
+        });
         self.units.push(Unit { kind: KernelKind::Copy { from, to }, names: vec!["copy"] });
         self.edges.push(HashSet::new());
         let before = self.writer.get(&from).into_iter().chain(self.readers.get(&to).into_iter().flatten()).copied();

@@ -54,6 +54,20 @@ fn rewrite(b: &mut Builder, node: &Node, caps: &Caps) -> Rewrite {
     if shape.elements() == 0 && !op.is_buffer_leaf() && !matches!(op, Op::Full(_)) {
         return constant(Scalar::from_f64(0.0, *dtype));
     }
+    // Contractions over nothing and sums of no rows are zero; a table without rows has none in range. Kernels see no empty operand.
+    if inputs.iter().any(|&id| b[id].shape.elements() == 0) {
+        match op {
+            Op::MatMul
+            | Op::Conv(_)
+            | Op::ConvInputGrad(_)
+            | Op::ConvKernelGrad(_)
+            | Op::MaxPoolGrad(_)
+            | Op::SumPoolGrad(_)
+            | Op::ScatterAdd(_) => return constant(Scalar::from_f64(0.0, *dtype)),
+            Op::Gather => return constant(Scalar::from_f64(if dtype.is_float() { f64::NAN } else { 0.0 }, *dtype)),
+            _ => {}
+        }
+    }
     if op.is_elementwise() {
         let values: Option<Vec<Scalar>> = inputs.iter().map(|&id| full(b, id)).collect();
         if let Some(values) = values {
@@ -89,8 +103,15 @@ fn rewrite(b: &mut Builder, node: &Node, caps: &Caps) -> Rewrite {
             }
             match (&x.op, reduce) {
                 (Op::Full(value), Reduce::Sum) => {
-                    let count: usize = axes.iter().map(|&a| x.shape[a]).product();
-                    constant(Scalar::from_f64(value.to_f64() * count as f64, *dtype))
+                    let count = axes.iter().map(|&a| x.shape[a]).product::<usize>() as f64;
+                    match dtype.is_float() {
+                        true => constant(Scalar::from_f64(value.to_f64() * count, *dtype)),
+                        // Integers wrap.
+                        false => {
+                            let factors = [*value, Scalar::from_f64(count, *dtype)];
+                            constant(oracle::fold(&Op::Binary(Binary::Mul), &factors, *dtype, *dtype))
+                        }
+                    }
                 }
                 (Op::Full(value), Reduce::Max | Reduce::Min) => constant(*value),
                 (Op::Reduce(inner, inner_axes), _) if inner == reduce => {
@@ -101,6 +122,14 @@ fn rewrite(b: &mut Builder, node: &Node, caps: &Caps) -> Rewrite {
                 }
                 _ => split_reduce(b, node, *reduce, axes, caps).map_or(Rewrite::None, Rewrite::Same),
             }
+        }
+        // Kernels add rows of 32-bit elements only.
+        Op::ScatterAdd(_) if matches!(dtype, DType::F16 | DType::BF16) => {
+            let cast = |op, inputs, shape: &Shape, dtype| Node { op, inputs, shape: shape.clone(), dtype };
+            let source_shape = b[inputs[1]].shape.clone();
+            let source = add(b, cast(Op::Cast(DType::F32), vec![inputs[1]], &source_shape, DType::F32), caps);
+            let sums = add(b, cast(op.clone(), vec![inputs[0], source], shape, DType::F32), caps);
+            to(Op::Cast(*dtype), vec![sums], shape, *dtype)
         }
         _ if op.is_movement() => rewrite_movement(b, node),
         _ => Rewrite::None,

@@ -27,7 +27,8 @@ pub struct AdapterDescription {
 impl AdapterDescription {
     /// What the device on it would say of itself.
     pub fn info(&self) -> DeviceInfo {
-        let details = [&[self.backend.clone(), self.kind.to_string(), self.driver.clone()], &self.features[..]].concat();
+        let details =
+            [&[self.backend.clone(), self.kind.to_string(), self.driver.clone()], &self.features[..]].concat();
         DeviceInfo { id: format!("gpu:{}", self.index), name: self.name.clone(), details: details.join(", ") }
     }
 }

@@ -1,15 +1,16 @@
 //! Kernels for single nodes: the fused expression behind each stored node as a loop, each contraction with views on its operands.
 
 use super::index::{Map, Stop};
-use super::select::{Selection, reads_buffers};
+use super::select::{Selection, reads_buffers, through};
 use super::{Missing, Unit, buffer, kernels};
+use crate::backend::Caps;
 use crate::graph::{Compare, Graph, NodeId, Op};
 use crate::program::{Body, Instr, KernelKind, Load, Loop, Store, ValueId, View};
 use crate::{DType, Scalar};
 use std::collections::HashMap;
 
 /// One unit for each stored node, operands before users. `Err` says what must be stored too.
-pub(super) fn units(graph: &Graph, selection: &Selection) -> Result<Vec<Unit>, Missing> {
+pub(super) fn units(graph: &Graph, selection: &Selection, caps: &Caps) -> Result<Vec<Unit>, Missing> {
     let stored = (0..graph.nodes.len()).map(NodeId).filter(|&id| selection.is_stored(id));
     // Nothing is computed for no elements.
     let wanted = stored.filter(|&id| graph[id].shape.elements() > 0);
@@ -18,10 +19,23 @@ pub(super) fn units(graph: &Graph, selection: &Selection) -> Result<Vec<Unit>, M
             if reads_buffers(&graph[id].op) {
                 kernels::unit(graph, selection, id)
             } else {
-                loop_unit(graph, selection, id)
+                let unit = loop_unit(graph, selection, id)?;
+                match too_wide(graph, selection, id, &unit, caps) {
+                    Some(operand) => Err(Missing::Value(operand)),
+                    None => Ok(unit),
+                }
             }
         })
         .collect()
+}
+
+/// The selection only estimates what a kernel binds. Where that is too much, an operand of its last operation must be stored.
+fn too_wide(graph: &Graph, selection: &Selection, id: NodeId, unit: &Unit, caps: &Caps) -> Option<NodeId> {
+    if unit.kind.body()?.buffers().len() <= caps.max_bindings {
+        return None;
+    }
+    let unstored = |&source: &NodeId| !selection.has_buffer(graph, source) && graph[source].op.is_elementwise();
+    graph[id].inputs.iter().map(|&operand| through(graph, operand, Op::is_movement)).find(unstored)
 }
 
 fn loop_unit(graph: &Graph, selection: &Selection, id: NodeId) -> Result<Unit, Missing> {

@@ -136,11 +136,7 @@ fn operand(graph: &Graph, selection: &Selection, mut id: NodeId) -> Option<Opera
     if rows == 1 {
         row_stride = if col_stride == 1 { cols.max(1) } else { 1 };
     }
-    let unit = (row_stride == 1 && rows > 1)
-        || (col_stride == 1 && cols > 1)
-        || rows * cols <= 1
-        || row_stride == 1
-        || col_stride == 1;
+    let unit = row_stride == 1 || col_stride == 1;
     if !unit || row_stride == 0 || col_stride == 0 || !view.bounds.is_empty() {
         return None;
     }

@@ -41,7 +41,7 @@ pub(crate) fn fuse(graph: &Graph, caps: &Caps) -> Result<Fused> {
     let mut selection = select::Selection::new(graph, caps);
     // A node that turns out not to be expressible inside of its user's kernel gets memory, and everything starts again.
     let mut units = loop {
-        match cluster::units(graph, &selection) {
+        match cluster::units(graph, &selection, caps) {
             Ok(units) => break units,
             Err(Missing::Value(node)) if !selection.is_stored(node) => selection.store(node),
             Err(Missing::Operand(node)) if !selection.is_stored(node) => selection.store_operand(graph, node, true),

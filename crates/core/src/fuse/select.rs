@@ -18,7 +18,10 @@ impl Selection {
         let mut selection = Selection { stored: vec![false; graph.nodes.len()] };
         let reads = effective_reads(graph);
         for root in graph.roots() {
-            selection.stored[root.0] = !graph[root].op.is_buffer_leaf() && selection.alias(graph, root).is_none();
+            // A root may be named twice: what is stored stays so.
+            if !graph[root].op.is_buffer_leaf() && selection.alias(graph, root).is_none() {
+                selection.store(root);
+            }
         }
 
         // Instructions and distinct buffers of the expression that would be fused into a user.
@@ -26,10 +29,19 @@ impl Selection {
         let mut buffers: Vec<Vec<NodeId>> = vec![Vec::new(); graph.nodes.len()];
         for i in 0..graph.nodes.len() {
             let (id, node) = (NodeId(i), &graph.nodes[i]);
+            let mut leaves = union(&buffers, &node.inputs);
+            // Operands that each fit a kernel may not fit one together: the largest get memory.
+            while node.op.is_elementwise() && leaves.len() + 1 > caps.max_bindings {
+                let several = node.inputs.iter().filter(|input| buffers[input.0].len() > 1);
+                let Some(&largest) = several.max_by_key(|input| buffers[input.0].len()) else { break };
+                let source = through(graph, largest, Op::is_movement);
+                selection.store(source);
+                for moved in [source, largest] {
+                    (cost[moved.0], buffers[moved.0]) = (0, vec![source]);
+                }
+                leaves = union(&buffers, &node.inputs);
+            }
             let mut work = own_cost(&node.op) + node.inputs.iter().map(|input| cost[input.0]).sum::<usize>();
-            let mut leaves: Vec<NodeId> = node.inputs.iter().flat_map(|input| buffers[input.0].clone()).collect();
-            leaves.sort();
-            leaves.dedup();
             let fusible = node.op.is_elementwise()
                 || node.op.is_movement()
                 || matches!(node.op, Op::Random(_) | Op::Iota(_) | Op::Full(_));
@@ -110,6 +122,14 @@ impl Selection {
     }
 }
 
+/// The distinct buffers of several expressions.
+fn union(buffers: &[Vec<NodeId>], inputs: &[NodeId]) -> Vec<NodeId> {
+    let mut all: Vec<NodeId> = inputs.iter().flat_map(|input| buffers[input.0].clone()).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
 /// Operations whose kernels take buffers.
 pub(super) fn reads_buffers(op: &Op) -> bool {
     !(op.is_elementwise()
@@ -139,7 +159,7 @@ pub(super) fn is_optional(graph: &Graph, op: &Op, i: usize, operand: NodeId) -> 
 }
 
 /// What a chain of operations of one kind starts from.
-fn through(graph: &Graph, mut node: NodeId, kind: impl Fn(&Op) -> bool) -> NodeId {
+pub(super) fn through(graph: &Graph, mut node: NodeId, kind: impl Fn(&Op) -> bool) -> NodeId {
     while kind(&graph[node].op) {
         node = graph[node].inputs[0];
     }

@@ -34,10 +34,15 @@ pub(super) fn backward_of_gradient(y: &Tensor, g: &Tensor) -> Vec<Option<Tensor>
     through(&unrolled_gradient(forward, recurrent, c0, dh, dc), g, y.inputs())
 }
 
-/// Gradients through a computation that has the same inputs.
+/// Gradients through a computation that has the same inputs. Each input counts once, also if it stands in several places or is
+/// computed from another.
 fn through(y: &Tensor, g: &Tensor, inputs: &[Tensor]) -> Vec<Option<Tensor>> {
-    match y.vjp(g, inputs) {
-        Ok(grads) => grads,
+    match y.pull(g, inputs, true) {
+        Ok(mut grads) => {
+            let known = |i: usize| inputs[..i].iter().any(|t| t.id() == inputs[i].id());
+            (0..inputs.len()).filter(|&i| known(i)).for_each(|i| grads[i] = None);
+            grads
+        }
         Err(error) => inputs.iter().map(|_| Some(Tensor::poisoned(error.clone()))).collect(),
     }
 }

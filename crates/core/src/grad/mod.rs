@@ -46,6 +46,12 @@ impl Tensor {
     /// `Shape` if `upstream` has another shape or element type, `DType` if `self` is no float; the error of a poisoned tensor.
     #[track_caller]
     pub fn vjp(&self, upstream: &Tensor, wrt: &[Tensor]) -> Result<Vec<Option<Tensor>>> {
+        self.pull(upstream, wrt, false)
+    }
+
+    /// [`Tensor::vjp`]; with `partial`, `wrt` counts as independent even where one is computed from another.
+    #[track_caller]
+    fn pull(&self, upstream: &Tensor, wrt: &[Tensor], partial: bool) -> Result<Vec<Option<Tensor>>> {
         let site = Location::caller();
         for tensor in wrt.iter().chain([self, upstream]) {
             tensor.check()?;
@@ -73,6 +79,9 @@ impl Tensor {
             let grad =
                 if wanted.contains(&node.id()) { grads.get(&node.id()).cloned() } else { grads.remove(&node.id()) };
             let Some(grad) = grad.filter(|_| !node.inputs().is_empty()) else { continue };
+            if partial && wanted.contains(&node.id()) {
+                continue;
+            }
             let needed: Vec<bool> = node.inputs().iter().map(|t| on_path.contains(&t.id())).collect();
             if !needed.contains(&true) {
                 continue;

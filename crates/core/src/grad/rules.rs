@@ -36,7 +36,8 @@ pub(super) fn backward(y: &Tensor, g: &Tensor, needed: &[bool]) -> Vec<Option<Te
         Op::Broadcast => {
             let repeated = (0..x[0].rank()).filter(|&i| x[0].shape()[i] != y.shape()[i]);
             let axes: Vec<isize> = repeated.map(|i| i as isize).collect();
-            vec![Some(g.sum_keep(&axes))]
+            // An empty list of axes would mean all.
+            vec![Some(if axes.is_empty() { g.clone() } else { g.sum_keep(&axes) })]
         }
         Op::Slice(starts) => {
             let after = |i: usize| x[0].shape()[i] - starts[i] - y.shape()[i];
@@ -53,7 +54,13 @@ pub(super) fn backward(y: &Tensor, g: &Tensor, needed: &[bool]) -> Vec<Option<Te
         }
 
         Op::Gather => vec![Some(g.scatter_add(&x[1], x[0].shape()[0])), None],
-        Op::ScatterAdd(_) => vec![None, Some(g.gather(&x[0]))],
+        Op::ScatterAdd(rows) => {
+            // Rows out of range were added nowhere: `gather` alone would give NaN for them.
+            let mut shape = x[0].shape().to_vec();
+            shape.resize(x[1].rank(), 1);
+            let inside = x[0].ge(0).and(x[0].lt(*rows as f64)).reshape(shape);
+            vec![None, Some(inside.select(g.gather(&x[0]), 0.0))]
+        }
         Op::MatMul => vec![needed[0].then(|| g.matmul(x[1].t())), needed[1].then(|| x[0].t().matmul(g))],
 
         Op::Conv(geometry) => vec![

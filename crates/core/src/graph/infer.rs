@@ -140,6 +140,9 @@ pub(crate) fn infer(op: &Op, inputs: &[(&Shape, DType)], given: Option<Shape>) -
             if inputs[0].1 != DType::I32 {
                 return wrong_type("i32 indices");
             }
+            if dtype == DType::Bool {
+                return wrong_type("numbers");
+            }
             let (index, source) = (inputs[0].0, inputs[1].0);
             match source.strip_prefix(&index[..]) {
                 Some(row) => Ok(([&[*rows], row].concat().into(), dtype)),

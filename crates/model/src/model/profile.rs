@@ -84,7 +84,8 @@ impl Sequential {
         }
         let times = best.unwrap_or_default();
         let kernels = program.kernels.iter().zip(times);
-        let kernels = kernels.map(|(k, time)| KernelTime { label: k.label.clone(), time, flops: k.flops, bytes: k.bytes });
+        let kernels =
+            kernels.map(|(k, time)| KernelTime { label: k.label.clone(), time, flops: k.flops, bytes: k.bytes });
         Ok(Some(Profile {
             kernels: kernels.collect(),
             scratch_bytes: program.scratch_bytes(),

@@ -14,9 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Compiles a graph for a device.
 pub(crate) fn compile(graph: &Graph, caps: &crate::backend::Caps) -> Result<Program> {
     let graph = simplify::simplify(graph, caps);
-    let fused = fuse::fuse(&graph, caps)?;
-    let scheduled = schedule::schedule(&graph, fused);
-    Ok(memory::plan(&graph, scheduled))
+    let finish = |in_place: bool| -> Result<Program> {
+        let fused = fuse::fuse(&graph, caps, in_place)?;
+        Ok(memory::plan(&graph, schedule::schedule(&graph, fused)))
+    };
+    let program = finish(true)?;
+    // A variable that could not be overwritten in place takes one buffer more than was counted.
+    let fits = program.kernels.iter().all(|k| k.kind.buffers() <= caps.max_bindings);
+    if fits { Ok(program) } else { finish(false) }
 }
 
 type Traced = dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync;

@@ -274,12 +274,10 @@ unary! {
     IntToFloat: i32 => f32, |x| x as f32;
     IntToHalf: i32 => f32, |x| math::f16_to_f32(math::f32_to_f16(x as f32));
     IntToBrain: i32 => f32, |x| math::bf16_to_f32(math::f32_to_bf16(x as f32));
-    IntToUint: i32 => u32, |x| x.max(0) as u32;
     AnyToBool: u32 => u32, |x| u32::from(x != 0);
     UintToFloat: u32 => f32, |x| x as f32;
     UintToHalf: u32 => f32, |x| math::f16_to_f32(math::f32_to_f16(x as f32));
     UintToBrain: u32 => f32, |x| math::bf16_to_f32(math::f32_to_bf16(x as f32));
-    UintToInt: u32 => u32, |x| x.min(i32::MAX as u32);
 }
 
 /// The quotient through `f64`, which is exact for 32-bit integers and vectorises.
@@ -446,14 +444,13 @@ pub(crate) fn cast(level: Level, from: Reg, to: DType) -> MapFn {
         (Reg::I32, DType::F32) => k!(IntToFloat),
         (Reg::I32, DType::F16) => k!(IntToHalf),
         (Reg::I32, DType::BF16) => k!(IntToBrain),
-        (Reg::I32, DType::U32) => k!(IntToUint),
         (Reg::U32 | Reg::Bool, DType::F32) => k!(UintToFloat),
         (Reg::U32 | Reg::Bool, DType::F16) => k!(UintToHalf),
         (Reg::U32 | Reg::Bool, DType::BF16) => k!(UintToBrain),
-        (Reg::U32, DType::I32) => k!(UintToInt),
         (Reg::I32 | Reg::U32, DType::Bool) => k!(AnyToBool),
-        (Reg::F32, DType::F32) | (Reg::I32, DType::I32) => k!(Copy),
-        (Reg::U32, DType::U32) | (Reg::Bool, DType::Bool | DType::I32 | DType::U32) => k!(Copy),
+        (Reg::F32, DType::F32) => k!(Copy),
+        // The same bits: integers wrap when their sign changes.
+        (Reg::I32 | Reg::U32, DType::I32 | DType::U32) | (Reg::Bool, DType::Bool | DType::I32 | DType::U32) => k!(Copy),
     }
 }
 

@@ -4,8 +4,9 @@ use super::Unit;
 use super::space::{map_views, refine, reshape_body};
 use crate::DType;
 use crate::backend::Caps;
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, NodeId, Op};
 use crate::program::{Body, BufferId, Instr, KernelKind, Load, Loop, Store, ValueId, View};
+use crate::tensor::Variable;
 use std::collections::{HashMap, HashSet};
 
 /// Instructions of one body; beyond it compilers and registers suffer.
@@ -23,7 +24,7 @@ struct Links {
 }
 
 impl Links {
-    fn new(graph: &Graph, units: &[Option<Unit>]) -> Links {
+    fn new(graph: &Graph, updates: &[(Variable, NodeId)], units: &[Option<Unit>]) -> Links {
         let mut links = Links {
             reads: vec![vec![]; units.len()],
             writer: HashMap::new(),
@@ -31,7 +32,7 @@ impl Links {
             kept: HashSet::new(),
             overwrites: HashMap::new(),
         };
-        for (variable, value) in &graph.updates {
+        for (variable, value) in updates {
             let leaf = graph.nodes.iter().position(|n| matches!(&n.op, Op::Variable(v) if v == variable));
             if let Some(leaf) = leaf {
                 links.overwrites.insert(super::buffer(*value), BufferId(leaf));
@@ -91,13 +92,13 @@ impl Links {
 }
 
 /// Merges loops with loops until nothing changes.
-pub(super) fn loops(graph: &Graph, units: &mut Vec<Unit>, caps: &Caps) {
+pub(super) fn loops(graph: &Graph, updates: &[(Variable, NodeId)], units: &mut Vec<Unit>, caps: &Caps) {
     let mut slots: Vec<Option<Unit>> = std::mem::take(units).into_iter().map(Some).collect();
-    let mut links = Links::new(graph, &slots);
+    let mut links = Links::new(graph, updates, &slots);
     while let Some((p, c, unit)) = find(&slots, &links, caps) {
         slots[p] = None;
         slots[c] = Some(unit);
-        links = Links::new(graph, &slots);
+        links = Links::new(graph, updates, &slots);
     }
     *units = order(slots, &links);
 }
@@ -313,9 +314,9 @@ fn without_dead(body: Body) -> Body {
 }
 
 /// Hangs plain loops over a contraction's result behind it.
-pub(super) fn epilogues(graph: &Graph, units: &mut Vec<Unit>, caps: &Caps) {
+pub(super) fn epilogues(graph: &Graph, updates: &[(Variable, NodeId)], units: &mut Vec<Unit>, caps: &Caps) {
     let mut slots: Vec<Option<Unit>> = std::mem::take(units).into_iter().map(Some).collect();
-    let mut links = Links::new(graph, &slots);
+    let mut links = Links::new(graph, updates, &slots);
     'again: loop {
         for h in 0..slots.len() {
             let Some(unit) = &slots[h] else { continue };
@@ -332,7 +333,7 @@ pub(super) fn epilogues(graph: &Graph, units: &mut Vec<Unit>, caps: &Caps) {
                 if let Some(joined) = slots[c].as_ref().and_then(|user| attach(unit, user, &links, [h, c], caps)) {
                     slots[h] = None;
                     slots[c] = Some(joined);
-                    links = Links::new(graph, &slots);
+                    links = Links::new(graph, updates, &slots);
                     continue 'again;
                 }
             }

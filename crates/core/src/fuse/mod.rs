@@ -36,8 +36,8 @@ enum Missing {
     Operand(NodeId),
 }
 
-/// Makes kernels of a simplified graph.
-pub(crate) fn fuse(graph: &Graph, caps: &Caps) -> Result<Fused> {
+/// Makes kernels of a simplified graph. `in_place` counts the old and the new value of a variable as one buffer, which they mostly are.
+pub(crate) fn fuse(graph: &Graph, caps: &Caps, in_place: bool) -> Result<Fused> {
     let mut selection = select::Selection::new(graph, caps);
     // A node that turns out not to be expressible inside of its user's kernel gets memory, and everything starts again.
     let mut units = loop {
@@ -55,8 +55,9 @@ pub(crate) fn fuse(graph: &Graph, caps: &Caps) -> Result<Fused> {
         }
     };
     if caps.fuse {
-        merge::loops(graph, &mut units, caps);
-        merge::epilogues(graph, &mut units, caps);
+        let updates = if in_place { &graph.updates[..] } else { &[] };
+        merge::loops(graph, updates, &mut units, caps);
+        merge::epilogues(graph, updates, &mut units, caps);
     }
     for unit in &mut units {
         space::collapse(&mut unit.kind);

@@ -273,7 +273,8 @@ pub enum Op {
     Compare(Compare),
     /// `a` where the condition holds, else `b`.
     Select,
-    /// Conversion. Float to integer truncates and saturates (NaN gives 0); to `bool` compares with zero.
+    /// Conversion. Float to integer truncates and saturates (NaN gives 0); integers wrap when their sign changes; to `bool`
+    /// compares with zero.
     Cast(DType),
 
     // Reduction: `(x)`; the reduced axes stay with length 1.

@@ -340,6 +340,15 @@ impl KernelKind {
         }
     }
 
+    /// How many buffers it touches.
+    pub fn buffers(&self) -> usize {
+        let mut all = self.reads();
+        all.extend(self.writes());
+        all.sort();
+        all.dedup();
+        all.len()
+    }
+
     /// The fused body or epilogue, if the kind has one.
     pub fn body(&self) -> Option<&Body> {
         match self {

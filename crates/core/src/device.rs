@@ -4,7 +4,9 @@ use crate::backend::{Backend, Buffer, Counters, DeviceInfo};
 use crate::function::{Arg, Plan};
 use crate::graph::{Graph, Op};
 use crate::tensor::{Memory, Stored, Tensor};
-use crate::{Data, Element, Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::Element;
+use crate::{Data, Error, Result};
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;

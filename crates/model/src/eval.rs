@@ -1,7 +1,9 @@
 //! Reading tensors on the default device.
 
 use crate::device::default_device;
-use ibex_core::{Data, Element, Result, Tensor};
+#[cfg(not(target_arch = "wasm32"))]
+use ibex_core::Element;
+use ibex_core::{Data, Result, Tensor};
 
 /// Computes tensors on the [default device](crate::default_device). [`Device`](crate::Device) has the same for a device of your choice.
 pub trait Eval {

@@ -36,7 +36,8 @@ pub(super) fn backward(y: &Tensor, g: &Tensor, needed: &[bool]) -> Vec<Option<Te
         Op::Broadcast => {
             let repeated = (0..x[0].rank()).filter(|&i| x[0].shape()[i] != y.shape()[i]);
             let axes: Vec<isize> = repeated.map(|i| i as isize).collect();
-            vec![Some(g.sum_keep(&axes))]
+            // A sum over no axes would be one over all.
+            vec![Some(if axes.is_empty() { g.clone() } else { g.sum_keep(&axes) })]
         }
         Op::Slice(starts) => {
             let after = |i: usize| x[0].shape()[i] - starts[i] - y.shape()[i];

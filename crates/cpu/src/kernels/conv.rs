@@ -1,0 +1,308 @@
+//! Convolutions by implicit matrix product.
+
+use super::gemm::{self, Panel, Tile};
+use super::im2col::{Axis, Im2col, Place, Windows};
+use super::sink::{Floats, FloatsRef, Scratch, Shared, Sink, grain};
+use crate::epilogue::Epilogue;
+use crate::memory::Memory;
+use crate::threads::{parallel, threads};
+use ibex_core::graph::ConvGeometry;
+use ibex_core::program::{self, ConvPass};
+
+/// Most rows of one task.
+const ROWS: usize = 112;
+/// Most columns that pass by while a left panel stays in cache.
+const COLS: usize = 512;
+/// Most floats of a kernel gradient that one task accumulates.
+const PARTIAL: usize = 1 << 16;
+
+/// A convolution or one of its gradients, prepared.
+#[derive(Debug)]
+pub(crate) struct Conv {
+    pass: ConvPass,
+    geometry: ConvGeometry,
+    lhs: Floats,
+    rhs: Floats,
+    /// One set of windows for each residue of the result's position modulo the stride (forward: just one).
+    phases: Vec<Windows>,
+    /// How many residues along each axis.
+    residues: [usize; 3],
+    /// Packed kernels, or partial kernel gradients.
+    scratch: Scratch,
+}
+
+/// Splits of a kernel gradient.
+struct Splits {
+    /// Blocks of pixels.
+    blocks: Vec<std::ops::Range<usize>>,
+    /// How many partial sums.
+    sums: usize,
+    /// Rows of one task.
+    rows: Vec<std::ops::Range<usize>>,
+}
+
+impl Conv {
+    pub(crate) fn new(kernel: &program::Conv) -> Conv {
+        let g = kernel.geometry;
+        let (lhs, rhs) = match kernel.pass {
+            ConvPass::Forward => (g.input_elements(), g.kernel_elements()),
+            ConvPass::InputGrad => (g.output_elements(), g.kernel_elements()),
+            ConvPass::KernelGrad => (g.input_elements(), g.output_elements()),
+        };
+        let residues: [usize; 3] = match kernel.pass {
+            ConvPass::InputGrad => std::array::from_fn(|a| g.stride[a].min(g.input[a]).max(1)),
+            _ => [1; 3],
+        };
+        let mut phases = Vec::new();
+        for d in 0..residues[0] {
+            for h in 0..residues[1] {
+                for w in 0..residues[2] {
+                    phases.push(windows(&g, kernel.pass, [d, h, w]));
+                }
+            }
+        }
+        let mut conv = Conv {
+            pass: kernel.pass,
+            geometry: g,
+            lhs: Floats::new(kernel.lhs.0, kernel.lhs.1, 0, lhs),
+            rhs: Floats::new(kernel.rhs.0, kernel.rhs.1, 0, rhs),
+            phases,
+            residues,
+            scratch: Scratch::default(),
+        };
+        let scratch = match kernel.pass {
+            ConvPass::KernelGrad => conv.splits().sums * g.kernel_elements(),
+            _ => conv.phases.iter().map(|w| g.groups * conv.packed_len(w)).sum(),
+        };
+        conv.scratch = Scratch::new(scratch);
+        conv
+    }
+
+    pub(crate) fn run(&self, epilogue: &Epilogue, mem: &Memory) {
+        let (lhs, rhs) = (self.lhs.get(mem), self.rhs.get(mem));
+        let sink = Sink::new(epilogue, mem);
+        match self.pass {
+            ConvPass::KernelGrad => self.kernel_grad(&lhs, &rhs, &sink),
+            _ => self.image(&lhs, &rhs, &sink),
+        }
+    }
+
+    /// Channels of the image that is read and of the result, of one group each.
+    fn channels(&self) -> (usize, usize) {
+        let g = &self.geometry;
+        let cout = g.cout / g.groups.max(1);
+        if self.pass == ConvPass::InputGrad { (cout, g.cin) } else { (g.cin, cout) }
+    }
+
+    fn packed_len(&self, windows: &Windows) -> usize {
+        gemm::packed_len(gemm::isa(), windows.len, self.channels().1)
+    }
+
+    /// Packs the kernel of every phase and group, one after the other.
+    fn pack_kernels(&self, kernel: &FloatsRef, out: &Shared<f32>) {
+        let (g, isa) = (&self.geometry, gemm::isa());
+        let (from, to) = self.channels();
+        let panels = to.div_ceil(isa.cols);
+        let mut units = Vec::new();
+        let mut at = 0;
+        for windows in &self.phases {
+            for group in 0..g.groups {
+                for ks in gemm::k_blocks(windows.len) {
+                    for panel in 0..panels {
+                        let len = ks.len() * isa.cols;
+                        units.push((windows, group, ks.clone(), panel, at, len));
+                        at += len;
+                    }
+                }
+            }
+        }
+        let each = grain(units.len(), 4 * gemm::KC * isa.cols);
+        parallel(units.len().div_ceil(each), |task| {
+            for (windows, group, ks, panel, at, len) in units.iter().skip(task * each).take(each) {
+                // SAFETY: every unit has a panel of its own.
+                let out = unsafe { out.slice(*at, *len) };
+                let tap = |k: usize| windows.taps[k / from] * g.cin * g.cout;
+                if self.pass == ConvPass::Forward {
+                    let row = |k: usize| tap(k) + k % from * g.cout + group * to;
+                    gemm::pack_rhs(isa, kernel, row, 1, to, ks.clone(), *panel, out);
+                } else {
+                    let row = |k: usize| tap(k) + group * from + k % from;
+                    gemm::pack_rhs(isa, kernel, row, g.cout, to, ks.clone(), *panel, out);
+                }
+            }
+        });
+    }
+
+    /// Forward pass and input gradient: the rows are pixels of the result.
+    fn image(&self, image: &FloatsRef, kernel: &FloatsRef, sink: &Sink) {
+        let (g, isa) = (&self.geometry, gemm::isa());
+        let (from, to) = self.channels();
+        let (width, space) =
+            if self.pass == ConvPass::Forward { (g.cout, g.output) } else { (g.groups * g.cin, g.input) };
+        let pixels = g.n * space.iter().product::<usize>();
+        if pixels * width == 0 {
+            return;
+        }
+        let mut guard = self.scratch.get();
+        let packed = Shared::new(&mut guard);
+        self.pack_kernels(kernel, &packed);
+        // SAFETY: packed above, and only read from here on.
+        let packed: &[f32] = unsafe { packed.slice(0, packed.len()) };
+
+        // All groups of the pixels `rows` of one phase.
+        let block = |phase: usize, rows: std::ops::Range<usize>, tile: Tile| {
+            let windows = &self.phases[phase];
+            let len = self.packed_len(windows);
+            let before: usize = self.phases[..phase].iter().map(|w| g.groups * self.packed_len(w)).sum();
+            for group in 0..g.groups {
+                let rhs = &packed[before + group * len..][..len];
+                let lhs = Im2col { data: image, windows, channel: group * from };
+                for cols in gemm::split(0..to.div_ceil(isa.cols), COLS / isa.cols) {
+                    let cols = cols.start * isa.cols..(cols.end * isa.cols).min(to);
+                    let part = Tile { at: tile.at.wrapping_add(group * to + cols.start), ..tile };
+                    // SAFETY: the tile has all rows and groups.
+                    unsafe { gemm::block(isa, &lhs, rows.clone(), rhs, windows.len, to, cols, part) };
+                }
+            }
+        };
+
+        if self.residues == [1; 3] {
+            let flops = 2 * width * self.phases[0].len.max(1);
+            let each = grain(pixels, flops).min(ROWS).next_multiple_of(isa.rows);
+            let tasks: Vec<_> = gemm::split(0..pixels, each).collect();
+            parallel(tasks.len(), |task| {
+                let rows = tasks[task].clone();
+                // SAFETY: tasks have disjoint pixels.
+                unsafe { sink.tile(rows.start * width, rows.len(), width, width, |tile| block(0, rows.clone(), tile)) };
+            });
+            return;
+        }
+        // Image rows: along one, the pixels of a phase are equally far apart.
+        let (rows, [rd, rh, rw]) = (pixels / space[2], self.residues);
+        let each = grain(rows, 2 * width * space[2] * self.phases[0].len.max(1));
+        parallel(rows.div_ceil(each), |task| {
+            for row in task * each..((task + 1) * each).min(rows) {
+                let (h, rest) = (row % space[1], row / space[1]);
+                let (d, n) = (rest % space[0], rest / space[0]);
+                let compute = |tile: Tile| {
+                    for w in 0..rw {
+                        let phase = (d % rd * rh + h % rh) * rw + w;
+                        let [gd, gh, gw] = self.phases[phase].grid;
+                        let first = ((n * gd + d / rd) * gh + h / rh) * gw;
+                        let part = Tile { at: tile.at.wrapping_add(w * tile.ld), ld: tile.ld * rw };
+                        block(phase, first..first + gw, part);
+                    }
+                };
+                // SAFETY: tasks have disjoint image rows.
+                unsafe { sink.tile(row * space[2] * width, space[2], width, width, compute) };
+            }
+        });
+    }
+
+    fn splits(&self) -> Splits {
+        let g = &self.geometry;
+        let (m, n) = (self.phases[0].len, self.channels().1);
+        let pixels = g.n * g.output.iter().product::<usize>();
+        let blocks: Vec<_> = gemm::k_blocks(pixels).collect();
+        let rows = gemm::isa().rows;
+        let most = (PARTIAL / n.max(1) / rows).max(4) * rows;
+        let rows: Vec<_> = gemm::split(0..m, most).collect();
+        // A fixed number of partial sums, added in a fixed order: the result depends on nothing but the number of threads.
+        let work = 2 * m * n * pixels / (1 << 18) + 1;
+        let sums = (threads() * 2).div_ceil((rows.len() * g.groups).max(1)).min(blocks.len()).min(work).max(1);
+        Splits { blocks, sums, rows }
+    }
+
+    /// Kernel gradient: the rows are window elements, the contraction runs over pixels and is split.
+    fn kernel_grad(&self, image: &FloatsRef, grad: &FloatsRef, sink: &Sink) {
+        let (g, isa) = (&self.geometry, gemm::isa());
+        let (from, to) = self.channels();
+        let total = g.kernel_elements();
+        if total == 0 {
+            return;
+        }
+        let windows = &self.phases[0];
+        let Splits { blocks, sums, rows } = self.splits();
+        let mut guard = self.scratch.get();
+        let partial = Shared::new(&mut guard);
+        parallel(sums * g.groups * rows.len(), |task| {
+            let (part, rest) = (&rows[task % rows.len()], task / rows.len());
+            let (group, sum) = (rest % g.groups, rest / g.groups);
+            let at = partial.at(sum * total + part.start * g.cout + group * to);
+            let tile = Tile { at, ld: g.cout };
+            let mine = blocks.len() * sum / sums..blocks.len() * (sum + 1) / sums;
+            if mine.is_empty() {
+                // SAFETY: the task's own rows and columns of its partial sum.
+                return unsafe { tile.zero(part.len(), to) };
+            }
+            let lhs = Im2col { data: image, windows, channel: group * from };
+            let panels = to.div_ceil(isa.cols);
+            let mut places = [Place::default(); gemm::KC];
+            let mut panel = Panel::new();
+            super::sink::with_local(gemm::KC * panels * isa.cols, |rhs| {
+                for block in mine.clone() {
+                    let ks = blocks[block].clone();
+                    for (p, out) in rhs.chunks_exact_mut(ks.len() * isa.cols).take(panels).enumerate() {
+                        let row = |k: usize| k * g.cout + group * to;
+                        gemm::pack_rhs(isa, grad, row, 1, to, ks.clone(), p, out);
+                    }
+                    let places = &mut places[..ks.len()];
+                    lhs.places(ks.start, places);
+                    for elements in gemm::split(part.clone(), isa.rows) {
+                        lhs.pack_transposed(elements.clone(), places, isa.rows, &mut panel);
+                        let at = tile.at.wrapping_add((elements.start - part.start) * tile.ld);
+                        let add = block > mine.start;
+                        // SAFETY: the task's own rows and columns of its partial sum.
+                        unsafe {
+                            let tile = Tile { at, ..tile };
+                            gemm::sweep(isa, true, &panel, elements.len(), ks.len(), rhs, 0..to, tile, add);
+                        }
+                    }
+                }
+            });
+        });
+        combine(&partial, sums, total, sink);
+    }
+}
+
+/// Adds partial results in order and finishes them.
+pub(crate) fn combine(partial: &Shared<f32>, sums: usize, total: usize, sink: &Sink) {
+    // SAFETY: complete, and only read from here on.
+    let partial: &[f32] = unsafe { partial.slice(0, sums * total) };
+    let each = grain(total, 2 * sums).next_multiple_of(16);
+    parallel(total.div_ceil(each), |task| {
+        let (start, len) = (task * each, each.min(total - task * each));
+        let add = |acc: &mut [f32]| {
+            acc.copy_from_slice(&partial[start..start + len]);
+            for sum in 1..sums {
+                for (a, p) in acc.iter_mut().zip(&partial[sum * total + start..][..len]) {
+                    *a += p;
+                }
+            }
+        };
+        // SAFETY: tasks are disjoint.
+        unsafe { sink.flat(start, len, add) };
+    });
+}
+
+/// The windows of one phase: over the input for the forward pass and the kernel gradient, over the output gradient for the
+/// input gradient.
+fn windows(g: &ConvGeometry, pass: ConvPass, phase: [usize; 3]) -> Windows {
+    if pass != ConvPass::InputGrad {
+        let axes = std::array::from_fn(|a| {
+            (0..g.kernel[a]).map(|t| ((t * g.dilation[a]) as isize - g.pad[a] as isize, t)).collect::<Axis>()
+        });
+        return Windows::new(g.input, g.groups * g.cin, g.cin, g.output, g.stride, &axes, g.kernel);
+    }
+    // Input position `p = grid*stride + phase` met output `(p + pad - t*dilation) / stride` where that is whole.
+    let axes = std::array::from_fn(|a| {
+        let s = g.stride[a].max(1) as isize;
+        let whole = |t: usize| {
+            let numerator = (phase[a] + g.pad[a]) as isize - (t * g.dilation[a]) as isize;
+            (numerator.rem_euclid(s) == 0).then_some((numerator.div_euclid(s), t))
+        };
+        (0..g.kernel[a]).rev().filter_map(whole).collect::<Axis>()
+    });
+    let grid = std::array::from_fn(|a| g.input[a].saturating_sub(phase[a]).div_ceil(g.stride[a].max(1)));
+    Windows::new(g.output, g.cout, g.cout / g.groups.max(1), grid, [1; 3], &axes, g.kernel)
+}

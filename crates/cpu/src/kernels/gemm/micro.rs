@@ -1,0 +1,216 @@
+//! The innermost loops: one tile of the result in registers.
+
+// Loops over constant ranges become straight-line code on registers.
+#![allow(clippy::needless_range_loop)]
+
+use std::sync::OnceLock;
+
+/// Longest run of the contraction that is packed at once: a panel of it fits the first-level cache.
+pub(crate) const KC: usize = 256;
+/// Floats between rows of a row-major left panel: one line more than `KC`, so that rows fall into different cache sets.
+pub(crate) const ROW_STRIDE: usize = KC + 16;
+/// Most rows any kernel has.
+pub(crate) const MAX_ROWS: usize = 14;
+/// Most columns any kernel has.
+pub(crate) const MAX_COLS: usize = 32;
+
+/// `c[r*ldc + j] (+)= sum over p < k of a(r, p) * b[p*step + j]` for `r` below the kernel's rows and `j < n`.
+/// Arguments: `k, a, b, step, c, ldc, n, add`. Rows of `b` are readable to the width of a full tile (half of it where `n` is no more).
+pub(crate) type Kernel = unsafe fn(usize, *const f32, *const f32, usize, *mut f32, usize, usize, bool);
+
+/// The kernels of one instruction set, by layout of the left panel (row-major, k-major), rows - 1, and vectors - 1.
+#[derive(Debug)]
+pub(crate) struct Isa {
+    /// Rows of a full tile; also the width of a k-major left panel.
+    pub(crate) rows: usize,
+    /// Columns of a full tile; the width of a right panel.
+    pub(crate) cols: usize,
+    kernels: [&'static [[Kernel; 2]]; 2],
+}
+
+impl Isa {
+    /// The kernel for a tile of `rows` by `cols`, each at most the full tile's.
+    pub(crate) fn kernel(&self, k_major: bool, rows: usize, cols: usize) -> Kernel {
+        self.kernels[usize::from(k_major)][rows - 1][usize::from(2 * cols > self.cols)]
+    }
+}
+
+/// Every number of rows of a kernel, with one and two vectors.
+macro_rules! table {
+    ($kernel:ident, $rs:expr, $ks:expr; $($rows:literal)*) => {
+        &[$([$kernel::<$rows, 1, { $rs }, { $ks }> as Kernel, $kernel::<$rows, 2, { $rs }, { $ks }>]),*]
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Isa, Kernel, ROW_STRIDE};
+    use std::arch::x86_64::*;
+
+    pub(super) static AVX512: Isa = Isa {
+        rows: 14,
+        cols: 32,
+        kernels: [
+            table!(avx512, ROW_STRIDE, 1; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            table!(avx512, 1, 14; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        ],
+    };
+    pub(super) static AVX2: Isa =
+        Isa { rows: 6, cols: 16, kernels: [table!(avx2, ROW_STRIDE, 1; 1 2 3 4 5 6), table!(avx2, 1, 6; 1 2 3 4 5 6)] };
+
+    #[target_feature(enable = "avx512f")]
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn avx512<const R: usize, const V: usize, const RS: usize, const KS: usize>(
+        k: usize,
+        a: *const f32,
+        b: *const f32,
+        step: usize,
+        c: *mut f32,
+        ldc: usize,
+        n: usize,
+        add: bool,
+    ) {
+        let mut acc = [[_mm512_setzero_ps(); V]; R];
+        // SAFETY: the caller's panels hold `k` steps, its tile R rows of n <= 32 columns; lanes beyond n are masked off.
+        unsafe {
+            for p in 0..k {
+                let mut y = [_mm512_setzero_ps(); V];
+                for v in 0..V {
+                    y[v] = _mm512_loadu_ps(b.add(p * step + v * 16));
+                }
+                for r in 0..R {
+                    let x = _mm512_set1_ps(*a.add(r * RS + p * KS));
+                    for v in 0..V {
+                        acc[r][v] = _mm512_fmadd_ps(x, y[v], acc[r][v]);
+                    }
+                }
+            }
+            let mask = ((1u64 << n) - 1) as u32;
+            for r in 0..R {
+                for v in 0..V {
+                    let (at, mask) = (c.add(r * ldc + v * 16), (mask >> (16 * v)) as __mmask16);
+                    let old = if add { _mm512_maskz_loadu_ps(mask, at) } else { _mm512_setzero_ps() };
+                    _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(acc[r][v], old));
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn avx2<const R: usize, const V: usize, const RS: usize, const KS: usize>(
+        k: usize,
+        a: *const f32,
+        b: *const f32,
+        step: usize,
+        c: *mut f32,
+        ldc: usize,
+        n: usize,
+        add: bool,
+    ) {
+        let mut acc = [[_mm256_setzero_ps(); V]; R];
+        // SAFETY: as above with 16 columns; a partial row goes through `line`.
+        unsafe {
+            for p in 0..k {
+                let mut y = [_mm256_setzero_ps(); V];
+                for v in 0..V {
+                    y[v] = _mm256_loadu_ps(b.add(p * step + v * 8));
+                }
+                for r in 0..R {
+                    let x = _mm256_set1_ps(*a.add(r * RS + p * KS));
+                    for v in 0..V {
+                        acc[r][v] = _mm256_fmadd_ps(x, y[v], acc[r][v]);
+                    }
+                }
+            }
+            for r in 0..R {
+                let at = c.add(r * ldc);
+                if n == V * 8 {
+                    for v in 0..V {
+                        let old = if add { _mm256_loadu_ps(at.add(v * 8)) } else { _mm256_setzero_ps() };
+                        _mm256_storeu_ps(at.add(v * 8), _mm256_add_ps(acc[r][v], old));
+                    }
+                } else {
+                    let mut line = [0f32; 16];
+                    for v in 0..V {
+                        _mm256_storeu_ps(line.as_mut_ptr().add(v * 8), acc[r][v]);
+                    }
+                    for (j, value) in line.iter().enumerate().take(n) {
+                        *at.add(j) = if add { *at.add(j) + value } else { *value };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Four vectors of four lanes in two: what SSE2, NEON and wasm SIMD have registers for.
+static PORTABLE: Isa =
+    Isa { rows: 4, cols: 8, kernels: [table!(portable, ROW_STRIDE, 1; 1 2 3 4), table!(portable, 1, 4; 1 2 3 4)] };
+
+#[allow(clippy::too_many_arguments)]
+unsafe fn portable<const R: usize, const V: usize, const RS: usize, const KS: usize>(
+    k: usize,
+    a: *const f32,
+    b: *const f32,
+    step: usize,
+    c: *mut f32,
+    ldc: usize,
+    n: usize,
+    add: bool,
+) {
+    let mut acc = [[[0f32; 4]; V]; R];
+    // SAFETY: the caller's panels hold `k` steps, its tile R rows of n <= 8 columns.
+    unsafe {
+        for p in 0..k {
+            let y: [[f32; 4]; V] = *b.add(p * step).cast();
+            for r in 0..R {
+                let x = *a.add(r * RS + p * KS);
+                for v in 0..V {
+                    for j in 0..4 {
+                        acc[r][v][j] += x * y[v][j];
+                    }
+                }
+            }
+        }
+        for (r, line) in acc.iter().enumerate() {
+            let at = c.add(r * ldc);
+            for (j, value) in line.as_flattened().iter().enumerate().take(n) {
+                *at.add(j) = if add { *at.add(j) + value } else { *value };
+            }
+        }
+    }
+}
+
+/// The kernels of this machine.
+pub(crate) fn isa() -> &'static Isa {
+    static ISA: OnceLock<&'static Isa> = OnceLock::new();
+    ISA.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                return &x86::AVX512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return &x86::AVX2;
+            }
+        }
+        &PORTABLE
+    })
+}
+
+/// Every instruction set this machine has.
+#[cfg(test)]
+pub(crate) fn all() -> Vec<&'static Isa> {
+    let mut all = vec![&PORTABLE];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            all.push(&x86::AVX2);
+        }
+        if is_x86_feature_detected!("avx512f") {
+            all.push(&x86::AVX512);
+        }
+    }
+    all
+}

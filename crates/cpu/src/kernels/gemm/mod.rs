@@ -1,0 +1,180 @@
+//! Matrix products on packed panels, the core of every contraction.
+//!
+//! The right operand is packed once, whole, into panels as wide as a register tile (`[k block][panel][k][cols]`). The left
+//! operand is packed panel by panel just before use and stays in the first-level cache while all right panels pass by. Left
+//! panels are broadcast element by element, so they need no transposition: they keep whichever of their axes is contiguous.
+
+mod micro;
+mod pack;
+
+pub(crate) use micro::{Isa, KC, MAX_COLS, MAX_ROWS, ROW_STRIDE, isa};
+pub(crate) use pack::{Matrix, copy, pack_rhs};
+use std::ops::Range;
+
+/// Packs panels of the left operand.
+pub(crate) trait Lhs: Sync {
+    /// True if panels are `out[k*width + row]`, false if `out[row*ROW_STRIDE + k]`.
+    fn k_major(&self) -> bool;
+
+    /// Packs `rows` by `ks`. What lies beyond them in `out` is never read, and may be overwritten.
+    fn pack(&self, rows: Range<usize>, ks: Range<usize>, width: usize, out: &mut Panel);
+}
+
+/// Room for a left panel in either layout, and a little more for copies that run over.
+#[repr(align(64))]
+pub(crate) struct Panel(pub(crate) [f32; MAX_ROWS * ROW_STRIDE]);
+
+impl Panel {
+    pub(crate) fn new() -> Panel {
+        Panel([0.0; MAX_ROWS * ROW_STRIDE])
+    }
+}
+
+/// The blocks of a contraction of length `k`: of nearly equal length, at most [`KC`].
+pub(crate) fn k_blocks(k: usize) -> impl Iterator<Item = Range<usize>> {
+    let size = k.div_ceil(k.div_ceil(KC).max(1)).max(1);
+    (0..k).step_by(size).map(move |k0| k0..(k0 + size).min(k))
+}
+
+/// Splits `range` into the fewest pieces of at most `most`, of nearly equal length.
+pub(crate) fn split(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let pieces = range.len().div_ceil(most).max(1);
+    let (start, len) = (range.start, range.len());
+    (0..pieces).map(move |i| start + len * i / pieces..start + len * (i + 1) / pieces).filter(|r| !r.is_empty())
+}
+
+/// Floats of a packed right operand.
+pub(crate) fn packed_len(isa: &Isa, k: usize, n: usize) -> usize {
+    k * n.next_multiple_of(isa.cols)
+}
+
+/// A tile of the result: rows `ld` floats apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile {
+    pub(crate) at: *mut f32,
+    pub(crate) ld: usize,
+}
+
+impl Tile {
+    /// # Safety
+    /// The tile must have `rows` by `cols` elements.
+    pub(crate) unsafe fn zero(self, rows: usize, cols: usize) {
+        for r in 0..rows {
+            // SAFETY: the caller's promise.
+            unsafe { std::slice::from_raw_parts_mut(self.at.add(r * self.ld), cols).fill(0.0) };
+        }
+    }
+}
+
+/// One panel product: `rows` of a packed left panel with the packed right panels of one k block (`rhs[panel][k][cols]`).
+///
+/// # Safety
+/// The panel must be packed for `rows` and `k`, `tile` have `rows` by `cols.len()` elements, and `cols.start` be a multiple
+/// of the tile width.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn sweep(
+    isa: &Isa,
+    k_major: bool,
+    panel: &Panel,
+    rows: usize,
+    k: usize,
+    rhs: &[f32],
+    cols: Range<usize>,
+    tile: Tile,
+    add: bool,
+) {
+    assert!(cols.is_empty() || rhs.len() >= k * cols.end.next_multiple_of(isa.cols), "right operand is packed");
+    for j in cols.clone().step_by(isa.cols) {
+        let n = (cols.end - j).min(isa.cols);
+        let kernel = isa.kernel(k_major, rows, n);
+        // SAFETY: the right panel is inside `rhs` by the assertion, the rest is the caller's promise.
+        unsafe {
+            let (a, b) = (panel.0.as_ptr(), rhs.as_ptr().add(j * k));
+            kernel(k, a, b, isa.cols, tile.at.add(j - cols.start), tile.ld, n, add);
+        }
+    }
+}
+
+/// `tile = lhs[.., ..k] * rhs[.., cols]` for at most `isa.rows` rows, where packing would cost more than it saves: element `(k, j)` of
+/// the right operand is read in place at `rhs[k*step + j]`.
+///
+/// # Safety
+/// `tile` must have `rows` by `cols.len()` elements that nobody else touches.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn thin(
+    isa: &Isa,
+    lhs: &impl Lhs,
+    rows: usize,
+    rhs: &[f32],
+    step: usize,
+    k: usize,
+    cols: Range<usize>,
+    tile: Tile,
+) {
+    let mut panel = Panel::new();
+    // Short blocks walk along few rows of the right operand at a time, which hardware prefetch follows.
+    const SHORT: usize = 16;
+    let mut last = [0f32; SHORT * MAX_COLS];
+    let full = cols.start + cols.len() / isa.cols * isa.cols;
+    for k0 in (0..k).step_by(SHORT) {
+        let ks = k0..(k0 + SHORT).min(k);
+        lhs.pack(0..rows, ks.clone(), isa.rows, &mut panel);
+        assert!(rhs.len() >= (ks.end - 1) * step + cols.end, "right operand is whole");
+        let add = ks.start > 0;
+        for j in (cols.start..full).step_by(isa.cols) {
+            let kernel = isa.kernel(lhs.k_major(), rows, isa.cols);
+            // SAFETY: a full panel inside `rhs` by the assertion, the rest is the caller's promise.
+            unsafe {
+                let (b, c) = (rhs.as_ptr().add(ks.start * step + j), tile.at.add(j - cols.start));
+                kernel(ks.len(), panel.0.as_ptr(), b, step, c, tile.ld, isa.cols, add);
+            }
+        }
+        if full < cols.end {
+            pack_rhs(isa, &rhs[full..], |k| k * step, 1, cols.end - full, ks.clone(), 0, &mut last);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let part = Tile { at: tile.at.add(full - cols.start), ..tile };
+                sweep(isa, lhs.k_major(), &panel, rows, ks.len(), &last, 0..cols.end - full, part, add);
+            }
+        }
+    }
+}
+
+/// `tile = lhs[rows, ..k] * rhs[.., cols]`, where `rhs` is the whole packed operand of `k` by `n`.
+///
+/// # Safety
+/// `tile` must have `rows.len()` by `cols.len()` elements that nobody else touches, and `cols.start` be a multiple of the
+/// tile width.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn block(
+    isa: &Isa,
+    lhs: &impl Lhs,
+    rows: Range<usize>,
+    rhs: &[f32],
+    k: usize,
+    n: usize,
+    cols: Range<usize>,
+    tile: Tile,
+) {
+    if k == 0 {
+        // SAFETY: the caller's promise.
+        return unsafe { tile.zero(rows.len(), cols.len()) };
+    }
+    let padded = n.next_multiple_of(isa.cols);
+    let mut panel = Panel::new();
+    for ks in k_blocks(k) {
+        let rhs = &rhs[ks.start * padded..ks.end * padded];
+        for part in split(rows.clone(), isa.rows) {
+            lhs.pack(part.clone(), ks.clone(), isa.rows, &mut panel);
+            // SAFETY: the part of the caller's tile that these rows are.
+            unsafe {
+                let part_tile = Tile { at: tile.at.add((part.start - rows.start) * tile.ld), ..tile };
+                let add = ks.start > 0;
+                sweep(isa, lhs.k_major(), &panel, part.len(), ks.len(), rhs, cols.clone(), part_tile, add);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) use micro::all;

@@ -1,0 +1,83 @@
+//! Packing of plain matrices.
+
+use super::{Isa, Lhs, Panel, ROW_STRIDE};
+use std::ops::Range;
+
+/// A strided matrix as left operand.
+pub(crate) struct Matrix<'a> {
+    /// Elements from the first on.
+    pub(crate) data: &'a [f32],
+    /// Distance between rows.
+    pub(crate) row_stride: usize,
+    /// Distance between columns (steps of the contraction).
+    pub(crate) col_stride: usize,
+}
+
+impl Lhs for Matrix<'_> {
+    fn k_major(&self) -> bool {
+        self.row_stride == 1 && self.col_stride != 1
+    }
+
+    fn pack(&self, rows: Range<usize>, ks: Range<usize>, width: usize, out: &mut Panel) {
+        let out = &mut out.0;
+        if self.k_major() {
+            for (i, k) in ks.enumerate() {
+                let from = k * self.col_stride;
+                copy(out, i * width, self.data, from + rows.start, rows.len());
+            }
+            return;
+        }
+        for (r, row) in rows.enumerate() {
+            let from = row * self.row_stride;
+            let line = &mut out[r * ROW_STRIDE..][..ks.len()];
+            if self.col_stride == 1 {
+                line.copy_from_slice(&self.data[from + ks.start..][..ks.len()]);
+            } else {
+                for (o, k) in line.iter_mut().zip(ks.clone()) {
+                    *o = self.data[from + k * self.col_stride];
+                }
+            }
+        }
+    }
+}
+
+/// Copies `len` floats; short ones as one vector of 16 where both sides have the room, which is several times faster. What follows
+/// in `to` may be overwritten.
+#[inline(always)]
+pub(crate) fn copy(to: &mut [f32], at: usize, from: &[f32], start: usize, len: usize) {
+    if len <= 16
+        && let (Some(o), Some(i)) = (to[at..].first_chunk_mut::<16>(), from[start..].first_chunk::<16>())
+    {
+        *o = *i;
+    } else {
+        to[at..at + len].copy_from_slice(&from[start..start + len]);
+    }
+}
+
+/// Packs panel `panel` of the k block `ks` of a right operand with `n` columns into `out[k][cols]`: element `(k, j)` is
+/// `data[row(k) + j*stride]`. Columns beyond `n` are zero.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn pack_rhs(
+    isa: &Isa,
+    data: &[f32],
+    row: impl Fn(usize) -> usize,
+    stride: usize,
+    n: usize,
+    ks: Range<usize>,
+    panel: usize,
+    out: &mut [f32],
+) {
+    let first = panel * isa.cols;
+    let len = (n - first).min(isa.cols);
+    for (k, line) in ks.zip(out.chunks_exact_mut(isa.cols)) {
+        let from = &data[row(k) + first * stride..];
+        if stride == 1 {
+            line[..len].copy_from_slice(&from[..len]);
+        } else {
+            for (o, v) in line.iter_mut().zip(from.iter().step_by(stride)) {
+                *o = *v;
+            }
+        }
+        line[len..].fill(0.0);
+    }
+}

@@ -1,0 +1,204 @@
+//! Where raw results go, and the memory that kernels share among threads.
+
+use super::gemm::Tile;
+use crate::epilogue::Epilogue;
+use crate::memory::Memory;
+use crate::threads::parallel;
+use half::slice::HalfFloatSliceExt;
+use ibex_core::DType;
+use ibex_core::program::BufferId;
+use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Memory that the threads of one parallel region write at disjoint places.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<T> {
+    at: *mut T,
+    len: usize,
+}
+
+// SAFETY: access is only through `slice`, whose callers promise disjoint ranges.
+unsafe impl<T: Send> Sync for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Shared<T> {}
+
+impl<T> Shared<T> {
+    pub(crate) fn new(all: &mut [T]) -> Shared<T> {
+        Shared { at: all.as_mut_ptr(), len: all.len() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// # Safety
+    /// No range may be given out to two users at once, and the memory must outlive them.
+    pub(crate) unsafe fn slice<'a>(&self, start: usize, len: usize) -> &'a mut [T] {
+        assert!(start + len <= self.len, "range of shared memory");
+        // SAFETY: inside the memory by the assertion, disjoint by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.at.add(start), len) }
+    }
+
+    /// A pointer to an element, for tiles whose rows interleave with another thread's.
+    pub(crate) fn at(&self, start: usize) -> *mut T {
+        assert!(start <= self.len, "element of shared memory");
+        self.at.wrapping_add(start)
+    }
+}
+
+/// Scratch memory of a kernel, allocated when it is prepared. Runs of one kernel never overlap, so the lock is always free.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch(Mutex<Vec<f32>>);
+
+impl Scratch {
+    pub(crate) fn new(len: usize) -> Scratch {
+        Scratch(Mutex::new(vec![0.0; len]))
+    }
+
+    pub(crate) fn get(&self) -> MutexGuard<'_, Vec<f32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs `f` with `len` floats of this thread's own memory, of unspecified contents.
+pub(crate) fn with_local<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local!(static LOCAL: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
+    LOCAL.with(|local| match local.try_borrow_mut() {
+        Ok(mut buffer) => {
+            if buffer.len() < len {
+                buffer.resize(len, 0.0);
+            }
+            f(&mut buffer[..len])
+        }
+        Err(_) => f(&mut vec![0.0; len]),
+    })
+}
+
+/// A float operand as `f32`: narrower types are widened into scratch memory first, once for each run, so that kernels exist
+/// for one type only.
+#[derive(Debug)]
+pub(crate) struct Floats {
+    buffer: BufferId,
+    dtype: DType,
+    start: usize,
+    len: usize,
+    wide: Scratch,
+}
+
+/// A borrowed [`Floats`].
+pub(crate) enum FloatsRef<'a> {
+    Narrow(&'a [f32]),
+    Wide(MutexGuard<'a, Vec<f32>>),
+}
+
+impl std::ops::Deref for FloatsRef<'_> {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        match self {
+            FloatsRef::Narrow(slice) => slice,
+            FloatsRef::Wide(guard) => guard,
+        }
+    }
+}
+
+impl Floats {
+    /// Elements `start..start + len` of a buffer.
+    pub(crate) fn new(buffer: BufferId, dtype: DType, start: usize, len: usize) -> Floats {
+        let wide = Scratch::new(if dtype == DType::F32 { 0 } else { len });
+        Floats { buffer, dtype, start, len, wide }
+    }
+
+    pub(crate) fn get<'a>(&'a self, mem: &'a Memory) -> FloatsRef<'a> {
+        const CHUNK: usize = 1 << 15;
+        let range = self.start..self.start + self.len;
+        if self.dtype == DType::F32 {
+            // SAFETY: kernels read this buffer as declared and do not write it.
+            return FloatsRef::Narrow(unsafe { &mem.slice::<f32>(self.buffer)[range] });
+        }
+        let mut guard = self.wide.get();
+        let out = Shared::new(&mut guard);
+        parallel(self.len.div_ceil(CHUNK), |i| {
+            let (at, n) = (i * CHUNK, CHUNK.min(self.len - i * CHUNK));
+            // SAFETY: chunks are disjoint, and the buffer is read as declared.
+            unsafe {
+                let out = out.slice(at, n);
+                if self.dtype == DType::F16 {
+                    mem.slice::<half::f16>(self.buffer)[range.clone()][at..at + n].convert_to_f32_slice(out);
+                } else {
+                    mem.slice::<half::bf16>(self.buffer)[range.clone()][at..at + n].convert_to_f32_slice(out);
+                }
+            }
+        });
+        FloatsRef::Wide(guard)
+    }
+}
+
+/// Takes raw results of disjoint parts of the iteration space and finishes them.
+pub(crate) struct Sink<'a> {
+    epilogue: &'a Epilogue,
+    mem: &'a Memory,
+    direct: Option<Shared<f32>>,
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) fn new(epilogue: &'a Epilogue, mem: &'a Memory) -> Sink<'a> {
+        // SAFETY: the buffer is this kernel's result; the parts handed out below are disjoint.
+        let direct = epilogue.in_place().map(|id| Shared::new(unsafe { mem.slice_mut::<f32>(id) }));
+        Sink { epilogue, mem, direct }
+    }
+
+    /// `compute` writes all of the results `start..start + len`.
+    ///
+    /// # Safety
+    /// No two calls of one run may name the same result.
+    pub(crate) unsafe fn flat(&self, start: usize, len: usize, compute: impl FnOnce(&mut [f32])) {
+        let finish = |acc: &mut [f32]| {
+            compute(acc);
+            if self.direct.is_none() || !self.epilogue.is_plain() {
+                self.epilogue.apply(self.mem, start, acc);
+            }
+        };
+        match &self.direct {
+            // SAFETY: the caller's promise.
+            Some(memory) => finish(unsafe { memory.slice(start, len) }),
+            None => with_local(len, finish),
+        }
+    }
+
+    /// `compute` writes `rows` by `cols` results, of which the first is number `start`; rows are `pitch` apart.
+    ///
+    /// # Safety
+    /// No two calls of one run may name the same result.
+    pub(crate) unsafe fn tile(&self, start: usize, rows: usize, cols: usize, pitch: usize, compute: impl FnOnce(Tile)) {
+        let finish = |tile: Tile| {
+            compute(tile);
+            if self.direct.is_some() && self.epilogue.is_plain() {
+                return;
+            }
+            // One call for everything where the rows are adjacent.
+            let (calls, len) = if cols == pitch { (1, rows * cols) } else { (rows, cols) };
+            for r in 0..calls {
+                // SAFETY: `compute` filled these results, and nobody else has them.
+                let acc = unsafe { std::slice::from_raw_parts_mut(tile.at.add(r * tile.ld), len) };
+                self.epilogue.apply(self.mem, start + r * pitch, acc);
+            }
+        };
+        if rows == 0 || cols == 0 {
+            return;
+        }
+        match &self.direct {
+            Some(memory) => {
+                assert!(start + (rows - 1) * pitch + cols <= memory.len(), "tile inside the result");
+                finish(Tile { at: memory.at(start), ld: pitch });
+            }
+            None => with_local(rows * cols, |scratch| finish(Tile { at: scratch.as_mut_ptr(), ld: cols })),
+        }
+    }
+}
+
+/// How many of `units` pieces of work of `flops` each to give to one task: enough to pay for starting it, few enough that
+/// all threads have some.
+pub(crate) fn grain(units: usize, flops: usize) -> usize {
+    let least = (1 << 17) / flops.max(1) + 1;
+    units.div_ceil(crate::threads::threads() * 4).max(least).min(units).max(1)
+}

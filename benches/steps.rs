@@ -66,7 +66,15 @@ fn labels(n: usize, classes: usize) -> Tensor {
     (Tensor::rand([n], 1) * classes as f32).floor().cast(DType::I32)
 }
 
-fn run(name: &str, mut model: Sequential, loss: impl Loss, x: Tensor, y: Tensor, batch: usize, profile: bool) -> ibex::Result<()> {
+fn run(
+    name: &str,
+    mut model: Sequential,
+    loss: impl Loss,
+    x: Tensor,
+    y: Tensor,
+    batch: usize,
+    profile: bool,
+) -> ibex::Result<()> {
     model.compile(Adam::new(1e-3), loss, ())?;
     let data = Dataset::new(x.eval()?, y.eval()?)?;
     let steps = data.len().div_ceil(batch);

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 const HELP: &str = "usage: ibex <command>
 
   devices              the devices of this machine, and which one is the default
-  check [--device ID]  runs the conformance cases on a device: every primitive against the
-                       f64 reference, fused and unfused";
+  check [--device ID]  runs the conformance cases on a device: every primitive, and programs
+                       made of them, against the f64 reference";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -37,4 +37,17 @@ fn devices() -> ibex::Result<bool> {
         println!("{}: {}{mark}\n    {}", device.id, device.name, device.details);
     }
     Ok(true)
+}
+
+/// Every conformance case on a device.
+fn check(device: &ibex::Device) -> ibex::Result<bool> {
+    let info = device.info();
+    println!("{}: {}", info.id, info.name);
+    let cases = ibex_check::cases();
+    let failed = ibex_check::failures(&cases, |case| ibex_check::compare(device, case));
+    for (case, why) in &failed {
+        println!("FAILED {case}: {why}");
+    }
+    println!("{} passed, {} failed", cases.len() - failed.len(), failed.len());
+    Ok(failed.is_empty())
 }

@@ -1,11 +1,11 @@
 //! A device as users hold it: opened once, shared by handles, evaluating tensors.
 
+#[cfg(not(target_arch = "wasm32"))]
+use crate::Element;
 use crate::backend::{Backend, Buffer, Counters, DeviceInfo};
 use crate::function::{Arg, Plan};
 use crate::graph::{Graph, Op};
 use crate::tensor::{Memory, Stored, Tensor};
-#[cfg(not(target_arch = "wasm32"))]
-use crate::Element;
 use crate::{Data, Error, Result};
 use std::collections::HashMap;
 use std::fmt;

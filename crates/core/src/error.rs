@@ -59,6 +59,11 @@ impl Error {
         })
     }
 
+    /// The same error at another place: for one that was found in code that is not the user's.
+    pub fn moved_to(self, site: &'static Location<'static>) -> Self {
+        self.change(|e| e.site = Some(site))
+    }
+
     /// The same error, saying also what was being done: `"layer dense_1 (Dense)"`.
     pub fn context(self, what: impl Into<String>) -> Self {
         let what = what.into();

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// An elementwise function (softmax: along the last axis) behind a layer. Definitions are those of Keras 3.
+/// An elementwise function (softmax: along the last axis), behind a layer (`Dense::new(8).activation(Relu)`) or as a layer of its own (`.add(Relu)`).
+/// Definitions are those of Keras 3, also where a function has a corner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[serde(into = "String", try_from = "Described")]
 pub enum Activation {
     /// `x`
     #[default]
@@ -84,14 +85,14 @@ impl Activation {
             Activation::LogSoftmax => x.log_softmax(-1),
             Activation::Elu => elu(x),
             Activation::Selu => {
-                x.gt(0.0).select(x, x.minimum(0.0).expm1() * 1.673_263_242_354_377_2) * 1.050_700_987_355_480_5
+                x.gt(0.0).select(x, below_zero(x).expm1() * 1.673_263_242_354_377_2) * 1.050_700_987_355_480_5
             }
             Activation::Gelu => x.gelu(),
             Activation::Silu => x.silu(),
             Activation::Softplus => x.softplus(),
             Activation::Softsign => x / (x.abs() + 1.0),
             Activation::Exponential => x.exp(),
-            Activation::LeakyRelu => x.gt(0.0).select(x, x * 0.2),
+            Activation::LeakyRelu => x.ge(0.0).select(x, x * 0.2),
             Activation::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) * (1.0 / 6.0),
             Activation::Relu6 => x.clamp(0.0, 6.0),
             Activation::Mish => x * x.softplus().tanh(),
@@ -99,8 +100,13 @@ impl Activation {
     }
 }
 
+/// `min(x, 0)`, with derivative 1 at 0.
+fn below_zero(x: &Tensor) -> Tensor {
+    x.gt(0.0).select(0.0, x)
+}
+
 fn elu(x: &Tensor) -> Tensor {
-    x.gt(0.0).select(x, x.minimum(0.0).expm1())
+    x.gt(0.0).select(x, below_zero(x).expm1())
 }
 
 impl fmt::Display for Activation {
@@ -128,10 +134,19 @@ impl From<Activation> for String {
     }
 }
 
-impl TryFrom<String> for Activation {
+/// A name, or the configuration of the layer that applies it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Described {
+    Name(String),
+    Layer { activation: String },
+}
+
+impl TryFrom<Described> for Activation {
     type Error = Error;
 
-    fn try_from(name: String) -> Result<Self, Error> {
+    fn try_from(described: Described) -> Result<Self, Error> {
+        let (Described::Name(name) | Described::Layer { activation: name }) = described;
         name.parse()
     }
 }

@@ -28,3 +28,13 @@ pub fn save<T: Serialize>(value: &T) -> Result<Config> {
 pub fn load<T: DeserializeOwned>(config: Config) -> Result<T> {
     serde_json::from_value(serde_json::Value::Object(config)).map_err(|error| Error::format(error.to_string()))
 }
+
+/// [`load`], with the fields of the type's default where some are missing.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_or_default<T: Serialize + DeserializeOwned + Default>(config: Config) -> Result<T> {
+    let mut all = save(&T::default())?;
+    all.extend(config);
+    load(all)
+}

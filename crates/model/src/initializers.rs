@@ -1,11 +1,12 @@
 //! Initial values of weights. They are drawn on the host from a counter, so that a seed gives the same weights on every device.
 
-use ibex_core::{Data, Shape, Tensor, random::threefry};
+use crate::config::Config;
+use ibex_core::{Data, Error, Shape, Tensor, random::threefry};
 use serde::{Deserialize, Serialize};
 
 /// How a weight starts. Formulas and constants are those of Keras 3.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "class_name", content = "config")]
+#[serde(tag = "class_name", content = "config", try_from = "Described")]
 pub enum Initializer {
     /// 0.
     Zeros,
@@ -61,8 +62,60 @@ pub enum Initializer {
     },
 }
 
+/// Keras's two ways to write one: `"glorot_uniform"`, or an object whose fields may be missing.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Described {
+    Name(String),
+    Object {
+        class_name: String,
+        #[serde(default)]
+        config: Config,
+    },
+}
+
+impl TryFrom<Described> for Initializer {
+    type Error = Error;
+
+    fn try_from(described: Described) -> Result<Self, Error> {
+        let (name, config) = match described {
+            Described::Name(name) => (name, Config::new()),
+            Described::Object { class_name, config } => (class_name, config),
+        };
+        let field = |field: &str, default: f32| match config.get(field) {
+            None => Ok(default),
+            Some(value) => value
+                .as_f64()
+                .map(|v| v as f32)
+                .ok_or_else(|| Error::format(format!("initializer {name}: {field} must be a number, not {value}"))),
+        };
+        let plain: String = name.to_lowercase().chars().filter(|&c| c != '_').collect();
+        Ok(match &*plain {
+            "zeros" => Initializer::Zeros,
+            "ones" => Initializer::Ones,
+            "constant" => Initializer::Constant { value: field("value", 0.0)? },
+            "glorotuniform" => Initializer::GlorotUniform,
+            "glorotnormal" => Initializer::GlorotNormal,
+            "heuniform" => Initializer::HeUniform,
+            "henormal" => Initializer::HeNormal,
+            "lecununiform" => Initializer::LecunUniform,
+            "lecunnormal" => Initializer::LecunNormal,
+            "randomuniform" => {
+                Initializer::RandomUniform { minval: field("minval", -0.05)?, maxval: field("maxval", 0.05)? }
+            }
+            "randomnormal" => Initializer::RandomNormal { mean: field("mean", 0.0)?, stddev: field("stddev", 0.05)? },
+            "truncatednormal" => {
+                Initializer::TruncatedNormal { mean: field("mean", 0.0)?, stddev: field("stddev", 0.05)? }
+            }
+            "orthogonal" | "orthogonalinitializer" => Initializer::Orthogonal { gain: field("gain", 1.0)? },
+            "identity" | "identityinitializer" => Initializer::Identity { gain: field("gain", 1.0)? },
+            _ => return Err(Error::unsupported(format!("unknown initializer {name:?}"))),
+        })
+    }
+}
+
 /// Deviation of the standard normal truncated at two.
-const TRUNCATED: f64 = 0.879_625_661_034_239_78;
+const TRUNCATED: f64 = 0.879_625_661_034_239_8;
 
 impl Initializer {
     /// Values for a weight. `seed` and `index` (the weight's number in the model) say which.

@@ -26,6 +26,7 @@ pub mod losses;
 pub mod metrics;
 mod model;
 pub mod optimizers;
+mod plot;
 mod progress;
 mod saving;
 
@@ -53,7 +54,10 @@ pub mod prelude {
     pub use crate::callbacks::{Callback, EarlyStopping};
     pub use crate::config::{self, Config};
     pub use crate::data::{Dataset, Split};
-    pub use crate::layers::{Context, Dense, FromConfig, Layer, Weights};
+    pub use crate::layers::{
+        AveragePooling2D, BatchNormalization, Context, Conv2D, Dense, Dropout, Embedding, Flatten, FromConfig, LSTM,
+        Layer, MaxPooling2D, Reshape, Weights,
+    };
     pub use crate::losses::{
         BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError, Reduction,
         SparseCategoricalCrossentropy,

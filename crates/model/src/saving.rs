@@ -17,6 +17,9 @@ use std::path::Path;
 /// Raised when a file of this version could not be read by an older program.
 const VERSION: u32 = 1;
 
+/// The metadata entry that holds the checksum and the JSON.
+const KEY: &str = "ibex";
+
 #[derive(Serialize, Deserialize)]
 struct Header {
     version: u32,
@@ -92,11 +95,8 @@ impl Sequential {
         let header = header.map_err(|e| Error::value(format!("the model's configuration can not be written: {e}")))?;
         let checksum =
             checksum(&header, tensors.iter().map(|(name, (shape, data))| (&name[..], &shape[..], data.as_bytes())));
-        let metadata = HashMap::from([
-            ("format".to_string(), "ibex".to_string()),
-            ("model".to_string(), header),
-            ("checksum".to_string(), format!("{checksum:08x}")),
-        ]);
+        // One entry, since a map has no order and equal models shall have equal files.
+        let metadata = HashMap::from([(KEY.to_string(), format!("{checksum:08x} {header}"))]);
         let mut views = Vec::new();
         for (name, (shape, data)) in &tensors {
             let view = TensorView::new(dtype_to(data.dtype()), shape.to_vec(), data.as_bytes());
@@ -113,8 +113,8 @@ impl Sequential {
         let damaged = |why: String| Error::format(format!("the file is damaged or no Ibex model: {why}"));
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
-        let field = |name: &str| metadata.metadata().as_ref().and_then(|m| m.get(name));
-        let (Some(header), Some(sum)) = (field("model"), field("checksum")) else {
+        let described = metadata.metadata().as_ref().and_then(|m| m.get(KEY)?.split_once(' '));
+        let Some((sum, header)) = described else {
             return Err(damaged("it holds tensors, but no model description".into()));
         };
         let mut names = file.names();
@@ -125,7 +125,7 @@ impl Sequential {
             tensors.insert(name, view);
         }
         let actual = checksum(header, tensors.iter().map(|(name, view)| (*name, view.shape(), view.data())));
-        if format!("{actual:08x}") != *sum {
+        if format!("{actual:08x}") != sum {
             return Err(damaged(format!("its checksum is {actual:08x}, it should be {sum}; use a good copy")));
         }
         let header: Header = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;

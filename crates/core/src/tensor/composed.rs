@@ -113,10 +113,12 @@ impl Tensor {
         (self - &max).exp().reduce(Reduce::Sum, &[axis]).log() + max
     }
 
-    /// `ln(1 + e^x)` without overflow.
+    /// `ln(1 + e^x)` without overflow; the derivative is the sigmoid, at 0 too.
     #[track_caller]
     pub fn softplus(&self) -> Tensor {
-        self.maximum(0.0) + (-self.abs()).exp().log1p()
+        // -|x|, but with derivative 1 at 0, where `max(x, 0)` has 0.
+        let below = self.gt(0.0).select(-self, self);
+        self.maximum(0.0) + below.exp().log1p()
     }
 
     /// Gaussian error linear unit, `x * Phi(x)` with the exact error function.

@@ -73,7 +73,11 @@ impl Tensor {
         }
         let mut padded = vec![1; shape.rank() - self.rank()];
         padded.extend_from_slice(self.shape());
-        Tensor::record(Op::Broadcast, vec![self.reshape_at(padded, site)], Some(shape.clone()), site)
+        let aligned = self.reshape_at(padded, site);
+        if aligned.shape() == shape {
+            return aligned;
+        }
+        Tensor::record(Op::Broadcast, vec![aligned], Some(shape.clone()), site)
     }
 
     /// `lens[i]` elements from `starts[i]` on along every axis.

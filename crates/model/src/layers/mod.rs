@@ -2,11 +2,13 @@
 //!
 //! To add one, write its file and its line in the `layers!` list below.
 
-mod dense;
+mod window;
+
+pub use window::Pair;
 
 use crate::config::{self, Config};
 use crate::initializers::Initializer;
-use ibex_core::{DType, Error, ErrorKind, Result, Shape, Tensor, Variable};
+use ibex_core::{Error, ErrorKind, Result, Shape, Tensor, Variable};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{PoisonError, RwLock};
@@ -14,7 +16,8 @@ use std::sync::{PoisonError, RwLock};
 /// Declares the layer files and makes their layers known to [`from_config`].
 macro_rules! layers {
     ($($module:ident: $($layer:ident),+;)+) => {
-        $(pub use $module::{$($layer),+};)+
+        $(mod $module;
+        pub use $module::{$($layer),+};)+
 
         fn built_in(class_name: &str) -> Option<Loader> {
             match class_name {
@@ -26,7 +29,16 @@ macro_rules! layers {
 }
 
 layers! {
+    activation: Activation;
+    batch_normalization: BatchNormalization;
+    conv2d: Conv2D;
     dense: Dense;
+    dropout: Dropout;
+    embedding: Embedding;
+    flatten: Flatten;
+    lstm: LSTM;
+    pooling2d: MaxPooling2D, AveragePooling2D;
+    reshape: Reshape;
 }
 
 /// A step of a model: what weights it has, and how it computes its output.
@@ -37,7 +49,7 @@ pub trait Layer: Debug + Send + Sync + 'static {
     /// The class name in summaries and files: `"Dense"`.
     fn class_name(&self) -> &'static str;
 
-    /// The configuration that [`FromConfig`] makes an equal layer from. [`config::save`](crate::config::save) writes any
+    /// The configuration that [`FromConfig`] makes an equal layer from. [`config::save`] writes any
     /// `Serialize` type.
     ///
     /// # Errors
@@ -107,8 +119,7 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// `Value` if the layer has a weight of this name already.
     pub fn add(&mut self, name: &str, shape: impl Into<Shape>, initializer: Initializer) -> Result<()> {
-        let (shape, index) = (shape.into(), (self.before + self.list.len()) as u32);
-        self.push(name, initializer.tensor(&shape, self.seed, index), true)
+        self.push(name, self.draw(shape, initializer), true)
     }
 
     /// Declares an `f32` weight that only the layer itself changes: a moving average.
@@ -116,7 +127,12 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// As [`Weights::add`].
     pub fn add_state(&mut self, name: &str, shape: impl Into<Shape>, initializer: Initializer) -> Result<()> {
-        self.push(name, initializer.tensor(&shape.into(), self.seed, 0), false)
+        self.push(name, self.draw(shape, initializer), false)
+    }
+
+    /// Initial numbers for the next weight to be declared, for those that need more than an initializer.
+    pub fn draw(&self, shape: impl Into<Shape>, initializer: Initializer) -> Tensor {
+        initializer.tensor(&shape.into(), self.seed, (self.before + self.list.len()) as u32)
     }
 
     /// Declares a weight with a given initial value.
@@ -220,9 +236,6 @@ pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Layer>> {
         )),
     }
 }
-
-/// The element type every built-in layer computes in.
-pub(crate) const FLOAT: DType = DType::F32;
 
 /// The last axis of an input, which must be there.
 pub(crate) fn features(input: &Shape) -> Result<usize> {

@@ -156,7 +156,7 @@ impl Loss for BinaryCrossentropy {
             y = y * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing;
         }
         let each = if self.from_logits {
-            y_pred.maximum(0.0) - y_pred * y + (-y_pred.abs()).exp().log1p()
+            y_pred.softplus() - y_pred * y
         } else {
             let p = y_pred.clamp(EPSILON, 1.0 - EPSILON);
             -(&y * p.log() + (1.0 - &y) * (1.0 - p).log())

@@ -28,10 +28,13 @@ pub enum Reduction {
 }
 
 impl Reduction {
-    /// Reduces `losses`; `weights` has leading axes of it.
+    /// Reduces `losses`; `weights` has leading axes of it, and maybe axes of length 1 after them.
     pub fn apply(self, losses: &Tensor, weights: Option<&Tensor>) -> Tensor {
         let weights = weights.map(|w| {
             let mut w = w.clone();
+            while w.rank() > losses.rank() && w.dim(-1) == 1 {
+                w = w.squeeze(-1);
+            }
             while w.rank() < losses.rank() {
                 w = w.unsqueeze(-1);
             }

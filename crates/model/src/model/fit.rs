@@ -275,7 +275,7 @@ impl Sequential {
         Ok(Tensor::from_data(Data::from_bytes(dtype, &bytes)?, [&[n], &row[..]].concat()))
     }
 
-    fn check_input(&self, x: &Tensor, what: &str) -> Result<()> {
+    pub(super) fn check_input(&self, x: &Tensor, what: &str) -> Result<()> {
         let x = x.check().map_err(|e| e.context(what))?;
         if x.rank() == 0 || x.shape()[1..] != self.input_shape()[..] {
             let want = super::batched(self.input_shape());

@@ -20,6 +20,9 @@ use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::Arc;
 
+/// Shapes and element types of a program's arguments.
+type Specs = Vec<(Shape, DType)>;
+
 /// Layers in a row.
 ///
 /// Adding a layer builds it at once. A mistake (an input that a layer does not take) is kept and reported by whatever is called next, so that
@@ -38,7 +41,7 @@ pub struct Sequential {
     pub(crate) training: Option<Training>,
     /// Why a loaded model could not be compiled.
     uncompiled: Option<Error>,
-    plans: HashMap<(step::Kind, Vec<(Shape, DType)>), Arc<Plan>>,
+    plans: HashMap<(step::Kind, Specs), Arc<Plan>>,
 }
 
 /// A layer in its place.
@@ -138,6 +141,7 @@ impl Sequential {
     /// Adds a layer, named after its class: `dense`, `dense_1`, ...
     #[must_use]
     #[track_caller]
+    #[allow(clippy::should_implement_trait, reason = "Keras's name")]
     pub fn add(self, layer: impl Into<Named>) -> Self {
         let named = layer.into();
         self.push(named.name, named.layer, Location::caller())
@@ -366,10 +370,16 @@ impl Node {
         y.map_err(|e| {
             let what =
                 format!("layer {} ({}) for input {}", self.name, self.layer.class_name(), batched(&x.shape()[1..]));
-            e.context(what).at(self.site)
+            // The user's own layers show where they went wrong, ours where they were added.
+            let ours = e.site().is_none_or(|s| s.file().starts_with(SOURCES));
+            let e = e.context(what);
+            if ours { e.moved_to(self.site) } else { e }
         })
     }
 }
+
+/// The folder of this crate's sources, as places in code name it.
+const SOURCES: &str = file!().split_at(file!().len() - "model/mod.rs".len()).0;
 
 /// `(None, 28, 28, 1)`
 pub(crate) fn batched(shape: &[usize]) -> String {

@@ -47,6 +47,17 @@ impl Sequential {
         Ok(plan)
     }
 
+    /// The model's output for `x` as a tensor: for functions of your own, or for its gradients. Terms that layers add to the loss are left out.
+    ///
+    /// # Errors
+    /// If the input does not fit the model.
+    pub fn call(&mut self, x: &Tensor, training: bool) -> Result<Tensor> {
+        self.check()?;
+        self.check_input(x, "call")?;
+        let key = self.key()?.value();
+        self.forward(x, training, &key, &mut Vec::new())
+    }
+
     fn forward(&self, x: &Tensor, training: bool, key: &Tensor, losses: &mut Vec<Tensor>) -> Result<Tensor> {
         let (mut y, mut stream) = (x.clone(), 0);
         for node in self.nodes() {

@@ -20,14 +20,13 @@ impl Sequential {
             let parts = COLUMNS.map(|w| String::from(line).repeat(w));
             format!("{left}{}{right}", parts.join(&middle.to_string()))
         };
+        let [a, b, c] = COLUMNS.map(|w| w - 2);
         let row = |cells: [String; 3], border: char| {
             let [name, shape, count] = cells;
-            let [a, b, c] = COLUMNS.map(|w| w - 2);
             format!("{border} {name:<a$} {border} {shape:<b$} {border} {count:>c$} {border}")
         };
         writeln!(out, "Model: \"{}\"", self.name)?;
         writeln!(out, "{}", rule('┏', '━', '┳', '┓'))?;
-        let [a, b, c] = COLUMNS.map(|w| w - 2);
         writeln!(out, "┃ {:<a$} ┃ {:<b$} ┃ {:>c$} ┃", "Layer (type)", "Output Shape", "Param #")?;
         writeln!(out, "{}", rule('┡', '━', '╇', '┩'))?;
         for (i, node) in self.nodes.iter().enumerate() {
@@ -35,8 +34,13 @@ impl Sequential {
                 writeln!(out, "{}", rule('├', '─', '┼', '┤'))?;
             }
             let params: usize = node.weights.iter().map(|w| w.variable.shape().elements()).sum();
-            let name = format!("{} ({})", node.name, node.layer.class_name());
-            writeln!(out, "{}", row([fit(&name, a), fit(&batched(&node.output), b), grouped(params)], '│'))?;
+            let name = wrapped(&format!("{} ({})", node.name, node.layer.class_name()), a);
+            let shape = wrapped(&batched(&node.output), b);
+            let count = wrapped(&grouped(params), c);
+            for line in 0..name.len().max(shape.len()) {
+                let cell = |lines: &[String]| lines.get(line).cloned().unwrap_or_default();
+                writeln!(out, "{}", row([cell(&name), cell(&shape), cell(&count)], '│'))?;
+            }
         }
         writeln!(out, "{}", rule('└', '─', '┴', '┘'))?;
         let count = |trainable: bool| -> usize {
@@ -60,12 +64,25 @@ impl Sequential {
     }
 }
 
-/// Cut to a width.
-fn fit(text: &str, width: usize) -> String {
-    match text.char_indices().nth(width) {
-        Some(_) => text.chars().take(width - 1).chain(['…']).collect(),
-        None => text.to_string(),
+/// In lines of a width, broken between words where that is possible.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut rest: Vec<char> = word.chars().collect();
+        while !rest.is_empty() {
+            let last = lines.len() - 1;
+            let used = lines[last].chars().count();
+            let gap = usize::from(used > 0);
+            if used + gap + rest.len() <= width {
+                lines[last].extend(std::iter::repeat_n(' ', gap).chain(rest.drain(..)));
+            } else if used > 0 {
+                lines.push(String::new());
+            } else {
+                lines[last].extend(rest.drain(..width));
+            }
+        }
     }
+    lines
 }
 
 /// `1,234,567`

@@ -1,6 +1,6 @@
 //! Adam.
 
-use super::{Optimizer, Options, Step, option_setters};
+use super::{Optimizer, Options, Step, complement, option_setters};
 use crate::config::{self, Config};
 use ibex_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -51,12 +51,6 @@ impl Adam {
     }
 
     option_setters!();
-}
-
-/// `1 - x` as Keras has it: of the decimal number, rounded once.
-fn complement(x: f32) -> f32 {
-    let decimal: f64 = x.to_string().parse().unwrap_or(f64::from(x));
-    (1.0 - decimal) as f32
 }
 
 impl Optimizer for Adam {

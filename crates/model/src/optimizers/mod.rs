@@ -17,7 +17,6 @@ use std::fmt::Debug;
 
 /// What every optimizer has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Options {
     /// Step size.
     pub learning_rate: f32,
@@ -97,6 +96,12 @@ pub struct Step {
     pub number: Tensor,
 }
 
+/// `1 - x` as Keras has it: of the decimal number, rounded once.
+pub(crate) fn complement(x: f32) -> f32 {
+    let decimal: f64 = x.to_string().parse().unwrap_or(f64::from(x));
+    (1.0 - decimal) as f32
+}
+
 /// The gradients after clipping, and the weights after decay: what precedes every optimizer's own rule.
 pub(crate) fn prepare(
     options: &Options,
@@ -134,7 +139,7 @@ pub(crate) fn prepare(
 /// # Errors
 /// `Unsupported` if no such class is known.
 pub(crate) fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Optimizer>> {
-    use crate::config::load;
+    use crate::config::load_or_default as load;
     Ok(match class_name {
         "SGD" => Box::new(load::<SGD>(config)?),
         "RMSprop" => Box::new(load::<RMSprop>(config)?),

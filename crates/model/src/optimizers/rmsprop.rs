@@ -1,6 +1,6 @@
 //! RMSprop.
 
-use super::{Optimizer, Options, Step, option_setters};
+use super::{Optimizer, Options, Step, complement, option_setters};
 use crate::config::{self, Config};
 use ibex_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,7 @@ impl Optimizer for RMSprop {
     }
 
     fn update(&self, step: &Step, weight: &Tensor, gradient: &Tensor, slots: &[Tensor]) -> (Tensor, Vec<Tensor>) {
-        let mix = |old: &Tensor, new: &Tensor| old * self.rho + new * (1.0 - self.rho);
+        let mix = |old: &Tensor, new: &Tensor| old * self.rho + new * complement(self.rho);
         let velocity = mix(&slots[0], &gradient.square());
         let mut new = vec![velocity.clone()];
         let mut spread = velocity + self.epsilon;

@@ -1,0 +1,161 @@
+//! Saving and loading.
+
+use crate::common::devices;
+use crate::{classifier, points};
+use ibex::core::backend::block_on;
+use ibex::layers::register;
+use ibex::prelude::*;
+use ibex::{ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A folder that is gone at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("ibex-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder for the test");
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One of every layer that images can go through.
+fn every_layer() -> Sequential {
+    Sequential::new([8, 8, 1])
+        .named("every layer")
+        .add(Conv2D::new(4, (3, 2)).strides((1, 2)).padding(Padding::Same).activation(Relu))
+        .add(BatchNormalization::new().momentum(0.9))
+        .add(MaxPooling2D::new(2))
+        .add(AveragePooling2D::new((2, 1)).strides(1))
+        .add_named("seq", Reshape::new([-1, 4]))
+        .add(LSTM::new(3).return_sequences(true))
+        .add(LSTM::new(5).activation(Relu).go_backwards(true))
+        .add(Tanh)
+        .add(Flatten::new())
+        .add(Dropout::new(0.25))
+        .add(Dense::new(3).activation(Softmax))
+}
+
+#[test]
+fn round_trip_of_every_layer() -> Result<()> {
+    for device in devices() {
+        let folder = Folder::new("round-trip");
+        let path = folder.0.join("model.safetensors");
+        let x = device.eval(&[Tensor::randn([6, 8, 8, 1], 1)])?.remove(0);
+        let y = Tensor::from_vec(vec![0i32, 1, 2, 0, 1, 2], [6]);
+        let mut model = every_layer().on(&device);
+        model.compile(RMSprop::new(0.01).momentum(0.5), SparseCategoricalCrossentropy::new(), [Accuracy::new()])?;
+        model.fit((&x, &y), Fit::epochs(2).batch_size(4).verbose(0))?;
+        model.save(&path)?;
+
+        let mut loaded = Sequential::load(&path)?.on(&device);
+        assert_eq!(loaded.summary(), model.summary());
+        assert_eq!(loaded.get_weights()?, model.get_weights()?);
+        let predict = |m: &mut Sequential| -> Result<Vec<f32>> { device.to_vec(&m.predict(&x)?) };
+        assert_eq!(predict(&mut loaded)?, predict(&mut model)?, "predictions");
+        // Optimizer state, step count and random numbers go on where they were.
+        let fit = || Fit::epochs(2).batch_size(4).verbose(0);
+        let (a, b) = (model.fit((&x, &y), fit())?, loaded.fit((&x, &y), fit())?);
+        assert_eq!(a, b, "training continues");
+        assert_eq!(loaded.get_weights()?, model.get_weights()?);
+        assert_eq!(block_on(loaded.to_bytes())?, block_on(model.to_bytes())?);
+    }
+    Ok(())
+}
+
+#[test]
+fn models_that_are_not_compiled() -> Result<()> {
+    let bytes = block_on(every_layer().to_bytes())?;
+    let mut loaded = Sequential::from_bytes(&bytes)?;
+    assert_eq!(loaded.predict(&Tensor::zeros([1, 8, 8, 1], DType::F32))?.shape()[..], [1, 3]);
+    let error = loaded.evaluate((&Tensor::zeros([1, 8, 8, 1], DType::F32), &Tensor::from_vec(vec![0i32], [1])), 1);
+    assert!(error.is_err_and(|e| e.to_string().contains("compile the model")));
+    Ok(())
+}
+
+/// Whatever happens to a file, loading it is an error and no panic; and no damage goes unseen.
+#[test]
+fn damaged_files() -> Result<()> {
+    let device = &devices()[0];
+    let mut model = classifier(device)?;
+    let bytes = block_on(model.to_bytes())?;
+    assert!(Sequential::from_bytes(&bytes).is_ok());
+    for len in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
+        assert!(Sequential::from_bytes(&bytes[..len]).is_err(), "cut to {len} bytes");
+    }
+    for bit in (0..bytes.len() * 8).step_by(11) {
+        let mut bad = bytes.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(same) = Sequential::from_bytes(&bad) {
+            // Only what says the same in other letters may pass.
+            assert_eq!(same.get_weights()?, model.get_weights()?, "bit {bit}");
+            assert_eq!(same.summary(), model.summary(), "bit {bit}");
+        }
+    }
+    let longer = [&bytes[..], &[0; 8]].concat();
+    assert!(Sequential::from_bytes(&longer).is_err(), "bytes after the end");
+    let error = Sequential::from_bytes(&bytes[..bytes.len() - 1]).map(drop);
+    assert!(error.is_err_and(|e| e.kind() == ErrorKind::Format));
+    Ok(())
+}
+
+#[test]
+fn files_that_can_not_be_written_or_read() -> Result<()> {
+    let folder = Folder::new("unwritable");
+    let mut model = classifier(&devices()[0])?;
+    let path = folder.0.join("none").join("model.safetensors");
+    assert!(model.save(&path).is_err_and(|e| e.kind() == ErrorKind::Io && e.to_string().contains("none")));
+    assert!(Sequential::load(&path).is_err_and(|e| e.kind() == ErrorKind::Io && e.to_string().contains("none")));
+    assert!(model.save(folder.0.join("m.keras")).is_err_and(|e| e.kind() == ErrorKind::Unsupported));
+    // A disk that is full: the old file stays.
+    #[cfg(target_os = "linux")]
+    if std::path::Path::new("/dev/full").exists() {
+        assert!(model.save("/dev/full").is_err());
+    }
+    Ok(())
+}
+
+/// `x * scale + 1`, with a scale for each feature and a number of its own.
+#[derive(Debug, Serialize, Deserialize)]
+struct Scaled {
+    start: f32,
+}
+
+impl Layer for Scaled {
+    fn class_name(&self) -> &'static str {
+        "Scaled"
+    }
+    fn config(&self) -> Result<Config> {
+        config::save(self)
+    }
+    fn build(&self, weights: &mut Weights, input: &Shape) -> Result<()> {
+        weights.add("scale", [input[1]], Initializer::Constant { value: self.start })
+    }
+    fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor> {
+        Ok(x * cx.weight("scale") + 1.0)
+    }
+}
+
+#[test]
+fn layers_of_ones_own() -> Result<()> {
+    let device = &devices()[0];
+    let (x, y) = points(40);
+    let mut model = Sequential::new([4]).on(device).add(Scaled { start: 0.5 }).add(Dense::new(2));
+    model.compile(Adam::new(0.05), SparseCategoricalCrossentropy::from_logits(), ())?;
+    model.fit((&x, &y), Fit::epochs(1).verbose(0))?;
+    assert!(model.get_weights()?[0].to_f64().iter().all(|&v| v != 0.5 && (v - 0.5).abs() < 0.2), "it is trained");
+    let bytes = block_on(model.to_bytes())?;
+    let unknown = Sequential::from_bytes(&bytes).map(drop).expect_err("not registered");
+    assert_eq!(unknown.kind(), ErrorKind::Unsupported);
+    assert!(unknown.to_string().contains("register::<Scaled>"), "{unknown}");
+    register::<Scaled>("Scaled");
+    assert_eq!(Sequential::from_bytes(&bytes)?.get_weights()?, model.get_weights()?);
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Reading the fixtures.
+
+use ibex::config::{self, Config};
+use ibex::losses::Loss;
+use ibex::{DType, Data, Error, Result, Sequential, Shape, Tensor, layers, losses, metrics, optimizers};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// An array of the fixtures.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Array {
+    pub shape: Vec<usize>,
+    dtype: String,
+    pub data: Vec<f64>,
+}
+
+impl Array {
+    pub fn dtype(&self) -> DType {
+        match &self.dtype[..] {
+            "f32" => DType::F32,
+            "i32" => DType::I32,
+            "bool" => DType::Bool,
+            other => panic!("element type {other}"),
+        }
+    }
+
+    pub fn numbers(&self) -> Data {
+        Data::from_f64(self.dtype(), &self.data)
+    }
+
+    pub fn tensor(&self) -> Tensor {
+        Tensor::from_data(self.numbers(), &self.shape[..])
+    }
+
+    pub fn spec(&self) -> (Shape, DType) {
+        (Shape::from(&self.shape[..]), self.dtype())
+    }
+}
+
+/// The parsed contents of a file.
+pub fn read<T: DeserializeOwned>(name: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keras").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+#[derive(Deserialize)]
+struct Cases<T> {
+    cases: Vec<T>,
+}
+
+pub fn cases<T: DeserializeOwned>(name: &str) -> Vec<T> {
+    read::<Cases<T>>(name).cases
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct LayerConfig {
+    layer: String,
+    config: Config,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ModelConfig {
+    input_shape: Vec<usize>,
+    input_dtype: String,
+    layers: Vec<LayerConfig>,
+}
+
+impl ModelConfig {
+    pub fn model(&self) -> Result<Sequential> {
+        let dtype = if self.input_dtype == "i32" { DType::I32 } else { DType::F32 };
+        let mut model = Sequential::with_dtype(&self.input_shape[..], dtype);
+        for layer in &self.layers {
+            model = model.add(layers::from_config(&layer.layer, layer.config.clone())?);
+        }
+        model.check()?;
+        Ok(model)
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct OptimizerConfig {
+    pub optimizer: String,
+    pub config: Config,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct LossConfig {
+    pub loss: String,
+    pub config: Config,
+}
+
+pub fn loss(config: &LossConfig) -> Result<Box<dyn Loss>> {
+    let fields = config.config.clone();
+    Ok(match &config.loss[..] {
+        "SparseCategoricalCrossentropy" => Box::new(config::load::<losses::SparseCategoricalCrossentropy>(fields)?),
+        "CategoricalCrossentropy" => Box::new(config::load::<losses::CategoricalCrossentropy>(fields)?),
+        "BinaryCrossentropy" => Box::new(config::load::<losses::BinaryCrossentropy>(fields)?),
+        "MeanSquaredError" => Box::new(config::load::<losses::MeanSquaredError>(fields)?),
+        "MeanAbsoluteError" => Box::new(config::load::<losses::MeanAbsoluteError>(fields)?),
+        other => return Err(Error::unsupported(format!("loss {other}"))),
+    })
+}
+
+/// Compiles with the optimizer of a fixture.
+pub fn compile(
+    model: &mut Sequential,
+    optimizer: &OptimizerConfig,
+    loss: impl Loss,
+    metrics: impl metrics::IntoMetrics,
+) -> Result<()> {
+    let fields = optimizer.config.clone();
+    match &optimizer.optimizer[..] {
+        "SGD" => model.compile(config::load_or_default::<optimizers::SGD>(fields)?, loss, metrics),
+        "RMSprop" => model.compile(config::load_or_default::<optimizers::RMSprop>(fields)?, loss, metrics),
+        "Adam" => model.compile(config::load_or_default::<optimizers::Adam>(fields)?, loss, metrics),
+        other => Err(Error::unsupported(format!("optimizer {other}"))),
+    }
+}

@@ -1,0 +1,11 @@
+//! Ibex beside real Keras: layers, losses, metrics, optimizers, initializers and training against the numbers in this folder (README.md).
+
+#[path = "../common/mod.rs"]
+mod common;
+mod fixture;
+mod initializers;
+mod layers;
+mod losses;
+mod metrics;
+mod optimizers;
+mod training;

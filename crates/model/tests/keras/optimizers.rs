@@ -1,0 +1,95 @@
+//! Ten steps of every optimizer with given gradients, through `compile` and `fit`.
+
+use crate::common::{TOLERANCE, assert_close, every_case};
+use crate::fixture::{Array, OptimizerConfig, cases, compile};
+use ibex::prelude::*;
+use ibex::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    #[serde(flatten)]
+    optimizer: OptimizerConfig,
+    initial: Vec<Array>,
+    grads: Vec<Vec<Array>>,
+    after: Vec<Vec<Array>>,
+    state: Vec<State>,
+}
+
+#[derive(Deserialize)]
+struct State {
+    name: String,
+    value: Array,
+}
+
+/// The sum of its weights times its input: the gradient of each weight is its part of the input.
+#[derive(Debug, Serialize, Deserialize)]
+struct Linear;
+
+impl Layer for Linear {
+    fn class_name(&self) -> &'static str {
+        "Linear"
+    }
+    fn config(&self) -> Result<Config> {
+        Ok(Config::new())
+    }
+    fn build(&self, weights: &mut Weights, _input: &Shape) -> Result<()> {
+        weights.add("a", [3, 4], Initializer::Zeros)?;
+        weights.add("b", [5], Initializer::Zeros)
+    }
+    fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor> {
+        let all = Tensor::concat(&[cx.weight("a").reshape([12]), cx.weight("b")], 0);
+        Ok((x * all).sum(&[-1]).unsqueeze(-1))
+    }
+}
+
+/// The prediction itself.
+#[derive(Debug)]
+struct Prediction;
+
+impl Loss for Prediction {
+    fn class_name(&self) -> &'static str {
+        "Prediction"
+    }
+    fn config(&self) -> Result<Config> {
+        Ok(Config::new())
+    }
+    fn call(&self, _y_true: &Tensor, y_pred: &Tensor) -> Result<Tensor> {
+        Ok(y_pred.squeeze(-1))
+    }
+}
+
+#[test]
+fn optimizers_are_those_of_keras() {
+    every_case(&cases("optimizers.json"), |case: &Case| &case.name, check);
+}
+
+fn check(case: &Case, device: &Device) -> Result<()> {
+    let mut model = Sequential::new([17]).on(device).add_named("l", Linear);
+    model.set_weights(&case.initial.iter().map(Array::numbers).collect::<Vec<_>>())?;
+    compile(&mut model, &case.optimizer, Prediction, ())?;
+    for (step, (grads, after)) in case.grads.iter().zip(&case.after).enumerate() {
+        let x: Vec<f32> = grads.iter().flat_map(|g| &g.data).map(|&v| v as f32).collect();
+        let (x, y) = (Tensor::from_vec(x, [1, 17]), Tensor::from_vec(vec![0f32], [1]));
+        model.fit((&x, &y), Fit::epochs(1).verbose(0))?;
+        for (i, (got, want)) in model.get_weights()?.iter().zip(after).enumerate() {
+            assert_close(&format!("{} step {step} weight {i}", case.name), &got.to_f64(), &want.data, TOLERANCE);
+        }
+    }
+    let bytes = ibex::core::backend::block_on(model.to_bytes())?;
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("a file");
+    for State { name, value } in &case.state {
+        // `a_momentum` of Keras is `l/a/momentum` here.
+        let ours = match name.split_once('_') {
+            Some((weight @ ("a" | "b"), slot)) => format!("optimizer/l/{weight}/{slot}"),
+            _ => format!("optimizer/{name}"),
+        };
+        let view = file.tensor(&ours).unwrap_or_else(|e| panic!("{} {ours}: {e}", case.name));
+        let got = ibex::Data::from_bytes(value.dtype(), view.data())?.to_f64();
+        assert_close(&format!("{} {name}", case.name), &got, &value.data, TOLERANCE);
+    }
+    let slots = file.names().iter().filter(|n| n.starts_with("optimizer/")).count();
+    assert_eq!(slots, case.state.len(), "{}: state", case.name);
+    Ok(())
+}

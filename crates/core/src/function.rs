@@ -26,6 +26,8 @@ pub(crate) fn compile(graph: &Graph, caps: &crate::backend::Caps) -> Result<Prog
 
 type Traced = dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync;
 type Specs = Vec<(Shape, DType)>;
+/// Buffers by number of argument.
+type Staging = HashMap<usize, Arc<dyn Buffer>>;
 
 /// A function over tensors that is compiled for a device.
 ///
@@ -136,7 +138,7 @@ pub struct Plan {
     captured: Vec<Stored>,
     outputs: Vec<(Shape, DType)>,
     /// Memory for arguments that come from the host. Held for a whole run: runs of one plan do not overlap.
-    staging: Mutex<HashMap<usize, Arc<dyn Buffer>>>,
+    staging: Mutex<Staging>,
 }
 
 impl fmt::Debug for Plan {
@@ -232,11 +234,7 @@ impl Plan {
         self.executable.profile(&externals)
     }
 
-    fn bind(
-        &self,
-        args: &mut [Arg],
-        staging: &mut HashMap<usize, Arc<dyn Buffer>>,
-    ) -> Result<(Vec<Arc<dyn Buffer>>, Vec<Tensor>)> {
+    fn bind(&self, args: &mut [Arg], staging: &mut Staging) -> Result<(Vec<Arc<dyn Buffer>>, Vec<Tensor>)> {
         let backend = self.device.backend();
         let mut externals = Vec::new();
         let mut outputs: Vec<Option<Tensor>> = vec![None; self.outputs.len()];

@@ -1,6 +1,7 @@
 //! What follows a contraction: its body, run on raw results while they are in cache.
 
-use crate::code::{Caps, Code, Frame, Sweep, Tile};
+use crate::code::{Caps, Code, Sweep, Tile};
+use crate::frame::Frame;
 use crate::memory::Memory;
 use crate::simd::Level;
 use crate::tile::with_frame;

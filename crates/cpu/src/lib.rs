@@ -16,6 +16,7 @@ mod code;
 mod epilogue;
 mod executable;
 mod fold;
+mod frame;
 mod kernels;
 mod math;
 mod memory;

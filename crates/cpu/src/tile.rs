@@ -4,8 +4,9 @@
 //! chain of reductions, computing again what is needed again; when there are few of them, each sweep is spread over the cores,
 //! and its partial results are combined in fixed order.
 
-use crate::code::{Caps, Code, Frame, Rank, Step, Sweep, Tile};
+use crate::code::{Caps, Code, Rank, Step, Sweep, Tile};
 use crate::fold::Merge;
+use crate::frame::Frame;
 use crate::memory::Memory;
 use crate::ops::Arg;
 use crate::simd::Level;

@@ -84,7 +84,7 @@ impl Tensor {
     /// The identity matrix, `f32 (n, n)`.
     #[track_caller]
     pub fn eye(n: usize) -> Tensor {
-        Tensor::iota([n, n], 0).eq(&Tensor::iota([n, n], 1)).cast(DType::F32)
+        Tensor::iota([n, n], 0).eq(Tensor::iota([n, n], 1)).cast(DType::F32)
     }
 
     /// Random bits, `u32`: Threefry-2x32-20 of the row-major index and `stream` under `key`, `u32 (2,)`. The same key and stream give the same

@@ -104,7 +104,7 @@ impl Tensor {
         let dtype = dtype.unwrap_or(DType::F32);
         let (a, b) = (a.tensor(dtype, site), b.tensor(dtype, site));
         let shape = self.shape().broadcast(a.shape()).and_then(|s| s.broadcast(b.shape()));
-        let inputs = vec![self.clone(), a.clone(), b.clone()];
+        let inputs = [self.clone(), a.clone(), b.clone()];
         match shape {
             Some(shape) => {
                 let inputs = inputs.iter().map(|t| t.broadcast_at(&shape, site)).collect();

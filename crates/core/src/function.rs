@@ -26,6 +26,7 @@ pub(crate) fn compile(graph: &Graph, caps: &crate::backend::Caps) -> Result<Prog
 
 type Traced = dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync;
 type Specs = Vec<(Shape, DType)>;
+type Externals = Vec<Arc<dyn Buffer>>;
 /// Buffers by number of argument.
 type Staging = HashMap<usize, Arc<dyn Buffer>>;
 
@@ -234,7 +235,8 @@ impl Plan {
         self.executable.profile(&externals)
     }
 
-    fn bind(&self, args: &mut [Arg], staging: &mut Staging) -> Result<(Vec<Arc<dyn Buffer>>, Vec<Tensor>)> {
+    /// The buffers of a run in binding order, and tensors for its results.
+    fn bind(&self, args: &mut [Arg], staging: &mut Staging) -> Result<(Externals, Vec<Tensor>)> {
         let backend = self.device.backend();
         let mut externals = Vec::new();
         let mut outputs: Vec<Option<Tensor>> = vec![None; self.outputs.len()];

@@ -18,16 +18,16 @@ use std::time::Duration;
 /// A kernel with all that can be computed before it runs.
 #[derive(Debug)]
 enum Prepared {
-    Loop(LoopPlan),
+    Loop(Box<LoopPlan>),
     Copy { from: BufferId, to: BufferId, bytes: usize },
-    Kernel(kernels::Prepared, Option<Epilogue>),
+    Kernel(Box<(kernels::Prepared, Option<Epilogue>)>),
 }
 
 impl Prepared {
     fn new(kind: &KernelKind, program: &Program) -> Result<Prepared> {
         let (buffers, level) = (&program.buffers, Level::get());
         Ok(match kind {
-            KernelKind::Loop(k) => Prepared::Loop(LoopPlan::new(k, buffers, level)?),
+            KernelKind::Loop(k) => Prepared::Loop(Box::new(LoopPlan::new(k, buffers, level)?)),
             KernelKind::Copy { from, to } => {
                 Prepared::Copy { from: *from, to: *to, bytes: program[*from].bytes().min(program[*to].bytes()) }
             }
@@ -36,7 +36,7 @@ impl Prepared {
                     (Some(body), Some(dims)) => Some(Epilogue::new(body, &dims, buffers, level)?),
                     _ => None,
                 };
-                Prepared::Kernel(kernels::prepare(kind)?, epilogue)
+                Prepared::Kernel(Box::new((kernels::prepare(kind)?, epilogue)))
             }
         })
     }
@@ -44,7 +44,10 @@ impl Prepared {
     fn run(&self, mem: &Memory) {
         match self {
             Prepared::Loop(k) => k.run(mem),
-            Prepared::Kernel(k, epilogue) => k.run(epilogue.as_ref(), mem),
+            Prepared::Kernel(both) => {
+                let (kernel, epilogue) = &**both;
+                kernel.run(epilogue.as_ref(), mem);
+            }
             Prepared::Copy { from, to, bytes } => {
                 let tasks = tasks(*bytes / 4, *bytes / 4096);
                 parallel(tasks, |task| {

@@ -1,5 +1,5 @@
 // Matrix product and the three convolutions without workgroup memory: each subgroup of 8 lanes holds a tile of up to
-// 64 rows and 32 columns in registers and passes rows between its lanes. Fastest on software devices, where barriers and
+// 32 rows and 32 columns in registers and passes rows between its lanes. Fastest on software devices, where barriers and
 // memory accesses cost most.
 
 // @operands
@@ -170,8 +170,8 @@ fn epilogue(index: u32, acc: f32) {
 }
 // @end
 
-// 8-row blocks of a subgroup's tile: 1, 2, 4 or 8.
-override BLOCKS: u32 = 8u;
+// 8-row blocks of a subgroup's tile: 1, 2 or 4.
+override BLOCKS: u32 = 4u;
 // Subgroups of a workgroup, below one another.
 override SUBGROUPS: u32 = 2u;
 
@@ -190,14 +190,14 @@ struct Block {
 // Four steps of `k`: lane `i` of `rows` holds those of row `i`, column `j` of `columns` step `j`.
 fn multiply(c: Block, rows: vec4f, columns: mat4x4f) -> Block {
     return Block(
-        c.r0 + columns * subgroupShuffle(rows, 0u),
-        c.r1 + columns * subgroupShuffle(rows, 1u),
-        c.r2 + columns * subgroupShuffle(rows, 2u),
-        c.r3 + columns * subgroupShuffle(rows, 3u),
-        c.r4 + columns * subgroupShuffle(rows, 4u),
-        c.r5 + columns * subgroupShuffle(rows, 5u),
-        c.r6 + columns * subgroupShuffle(rows, 6u),
-        c.r7 + columns * subgroupShuffle(rows, 7u),
+        c.r0 + columns * subgroupBroadcast(rows, 0u),
+        c.r1 + columns * subgroupBroadcast(rows, 1u),
+        c.r2 + columns * subgroupBroadcast(rows, 2u),
+        c.r3 + columns * subgroupBroadcast(rows, 3u),
+        c.r4 + columns * subgroupBroadcast(rows, 4u),
+        c.r5 + columns * subgroupBroadcast(rows, 5u),
+        c.r6 + columns * subgroupBroadcast(rows, 6u),
+        c.r7 + columns * subgroupBroadcast(rows, 7u),
     );
 }
 
@@ -255,15 +255,22 @@ fn elements(columns: vec4u, k: u32, end: u32) -> vec4f {
     );
 }
 
-// A loop that compilers can not unroll: `count` is 32, and only known when run. The epilogue stands once, not 32 times.
-fn finish(c: Block, count: u32, base: u32, row: u32, n: vec4u) {
-    var rows = array<vec4f, 8>(c.r0, c.r1, c.r2, c.r3, c.r4, c.r5, c.r6, c.r7);
+// The epilogue of a block. It stands once: loops whose bounds (8 and 4) are only known when run are not unrolled, and values move
+// through registers because compilers turn arrays under a changing index into long chains of branches.
+fn finish(block: Block, once: u32, base: u32, row: u32, n: vec4u) {
+    var c = block;
     let step = select(1u, 4u, A_MODE == 2u);
-    for (var i = 0u; i < count; i++) {
-        let m = row + i / 4u * step;
-        if (m < M && n[i % 4u] < N) {
-            epilogue(base + m * OUT_ROW + n[i % 4u], rows[i / 4u][i % 4u]);
+    for (var i = 0u; i < 8u * once; i++) {
+        let m = row + i * step;
+        var columns = n;
+        for (var j = 0u; j < 4u * once; j++) {
+            if (m < M && columns.x < N) {
+                epilogue(base + m * OUT_ROW + columns.x, c.r0.x);
+            }
+            c.r0 = c.r0.yzwx;
+            columns = columns.yzwx;
         }
+        c = Block(c.r1, c.r2, c.r3, c.r4, c.r5, c.r6, c.r7, c.r0);
     }
 }
 
@@ -301,18 +308,10 @@ fn main(
     let row1 = a_row(z, m + 8u + lane);
     let row2 = a_row(z, m + 16u + lane);
     let row3 = a_row(z, m + 24u + lane);
-    let row4 = a_row(z, select(m + 32u + lane, min(m + 32u + 4u * lane, max(M, 4u) - 4u), A_MODE == 2u));
-    let row5 = a_row(z, m + 40u + lane);
-    let row6 = a_row(z, m + 48u + lane);
-    let row7 = a_row(z, m + 56u + lane);
     var c0: Block;
     var c1: Block;
     var c2: Block;
     var c3: Block;
-    var c4: Block;
-    var c5: Block;
-    var c6: Block;
-    var c7: Block;
     for (var k = begin; k < end; k += 4u) {
         let right = load_columns(columns, k, end);
         if (A_MODE == 2u) {
@@ -321,13 +320,6 @@ fn main(
             c1 = multiply(c1, low[1], right);
             c2 = multiply(c2, low[2], right);
             c3 = multiply(c3, low[3], right);
-            if (BLOCKS > 4u) {
-                let high = along_m(row4, k, end);
-                c4 = multiply(c4, high[0], right);
-                c5 = multiply(c5, high[1], right);
-                c6 = multiply(c6, high[2], right);
-                c7 = multiply(c7, high[3], right);
-            }
         } else {
             c0 = multiply(c0, along_k(row0, k, end), right);
             if (BLOCKS > 1u) {
@@ -337,28 +329,14 @@ fn main(
                 c2 = multiply(c2, along_k(row2, k, end), right);
                 c3 = multiply(c3, along_k(row3, k, end), right);
             }
-            if (BLOCKS > 4u) {
-                c4 = multiply(c4, along_k(row4, k, end), right);
-                c5 = multiply(c5, along_k(row5, k, end), right);
-                c6 = multiply(c6, along_k(row6, k, end), right);
-                c7 = multiply(c7, along_k(row7, k, end), right);
-            }
         }
     }
-    let count = 32u * min(groups.x, 1u);
+    let once = min(groups.x, 1u);
     let base = split * OUT_SIZE + z * OUT_BATCH;
-    finish(c0, count, base, m + select(0u, 0u, A_MODE == 2u), n);
-    if (BLOCKS > 1u) {
-        finish(c1, count, base, m + select(8u, 1u, A_MODE == 2u), n);
-    }
-    if (BLOCKS > 2u) {
-        finish(c2, count, base, m + select(16u, 2u, A_MODE == 2u), n);
-        finish(c3, count, base, m + select(24u, 3u, A_MODE == 2u), n);
-    }
-    if (BLOCKS > 4u) {
-        finish(c4, count, base, m + select(32u, 32u, A_MODE == 2u), n);
-        finish(c5, count, base, m + select(40u, 33u, A_MODE == 2u), n);
-        finish(c6, count, base, m + select(48u, 34u, A_MODE == 2u), n);
-        finish(c7, count, base, m + select(56u, 35u, A_MODE == 2u), n);
+    for (var i = 0u; i < BLOCKS * once; i++) {
+        finish(c0, once, base, m + select(8u * i, i, A_MODE == 2u), n);
+        c0 = c1;
+        c1 = c2;
+        c2 = c3;
     }
 }

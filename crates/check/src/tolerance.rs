@@ -12,8 +12,8 @@ pub enum Class {
     Elementwise,
     /// Relative to the result however small it is: for functions that exist to be exact near zero.
     Relative,
-    /// That of sums of this many terms, in relation to the result or to the root mean square of the whole tensor, whichever is larger:
-    /// terms cancel.
+    /// That of sums of this many terms, in relation to the result, to the root mean square of the whole tensor, or to 0.1, whichever
+    /// is largest: terms are of order one and cancel.
     Sum(usize),
     /// As [`Class::Sum`], of numbers that were rounded to this type on their way: the reference rounds nothing in between.
     Through(DType, usize),
@@ -54,7 +54,7 @@ impl Tolerance {
             // Below the smallest normal number devices may flush to zero.
             Class::Relative => Tolerance { relative: unit, scale: f64::from(f32::MIN_POSITIVE) / unit.max(1e-9) },
             Class::Sum(k) | Class::Through(_, k) => {
-                Tolerance { relative: unit * ((k as f64).sqrt() / 4.0).max(1.0), scale: rms() }
+                Tolerance { relative: unit * ((k as f64).sqrt() / 4.0).max(1.0), scale: rms().max(0.1) }
             }
         }
     }

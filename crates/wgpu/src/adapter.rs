@@ -3,10 +3,10 @@
 use ibex_core::backend::DeviceInfo;
 use ibex_core::{Error, Result};
 
-/// An adapter, for `ibex devices`. Its place in [`adapters`] is its number in `gpu:N`.
+/// An adapter, for `ibex devices`.
 #[derive(Clone, Debug)]
 pub struct AdapterDescription {
-    /// Its place in [`adapters`].
+    /// Its place in [`adapters`]: `N` of `gpu:N`.
     pub index: usize,
     /// The adapter's name: "NVIDIA GeForce RTX 4090".
     pub name: String,
@@ -22,15 +22,6 @@ pub struct AdapterDescription {
     pub limits: Vec<(&'static str, u64)>,
     /// True if the "GPU" is a program on the CPU. The CPU backend is faster.
     pub is_software: bool,
-}
-
-impl AdapterDescription {
-    /// What the device on it would say of itself.
-    pub fn info(&self) -> DeviceInfo {
-        let details =
-            [&[self.backend.clone(), self.kind.to_string(), self.driver.clone()], &self.features[..]].concat();
-        DeviceInfo { id: format!("gpu:{}", self.index), name: self.name.clone(), details: details.join(", ") }
-    }
 }
 
 /// Features that kernels or the profiler use, each requested where the adapter has it.
@@ -99,6 +90,25 @@ pub async fn adapters() -> Vec<AdapterDescription> {
     all().await.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
 }
 
+impl AdapterDescription {
+    /// The device that opening this adapter gives.
+    pub fn info(&self) -> DeviceInfo {
+        device_info(self.index, &self.name, &self.backend, &self.driver, &self.features)
+    }
+}
+
+/// One line for people.
+pub(crate) fn device_info(index: usize, name: &str, api: &str, driver: &str, features: &[String]) -> DeviceInfo {
+    let words = [[api, driver].join(" ").trim().to_string()];
+    let details = words.iter().chain(features).cloned().collect::<Vec<_>>().join(", ");
+    DeviceInfo { id: format!("gpu:{index}"), name: name.to_string(), details }
+}
+
+/// The driver's name and version.
+pub(crate) fn driver(info: &wgpu::AdapterInfo) -> String {
+    [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_string()
+}
+
 fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
     let info = adapter.get_info();
     let limits = adapter.limits();
@@ -106,7 +116,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterDescription {
         index,
         backend: info.backend.to_string(),
         kind: kind(&info),
-        driver: [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_string(),
+        driver: driver(&info),
         features: feature_names(adapter.features(), &info),
         limits: vec![
             ("buffer bytes", limits.max_buffer_size),

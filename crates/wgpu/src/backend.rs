@@ -79,19 +79,19 @@ fn too_small(have: usize, need: usize) -> Error {
 impl Backend for WgpuBackend {
     fn info(&self) -> DeviceInfo {
         let info = &self.device.info;
-        let mut details = format!("{} {} {}", info.backend, info.driver, info.driver_info).trim().to_string();
-        for feature in adapter::feature_names(self.device.device.features(), info) {
-            details.push_str(", ");
-            details.push_str(&feature);
-        }
-        DeviceInfo { id: format!("gpu:{}", self.index), name: info.name.clone(), details }
+        let features = adapter::feature_names(self.device.device.features(), info);
+        adapter::device_info(self.index, &info.name, &info.backend.to_string(), &adapter::driver(info), &features)
     }
 
     fn caps(&self) -> Caps {
         let limits = self.device.device.limits();
         Caps {
-            // More would not make better kernels, and drivers grow slow with very wide ones.
-            max_bindings: limits.max_storage_buffers_per_shader_stage.min(16) as usize,
+            // Contractions may bind two more: operands that their epilogue reads in another form. With fewer than that to spare
+            // they take slower forms. More than 16 would not make better kernels, and drivers grow slow with very wide ones.
+            max_bindings: match limits.max_storage_buffers_per_shader_stage as usize {
+                few @ ..10 => few,
+                many => (many - 2).min(16),
+            },
             max_buffer_bytes: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
             split_elements: 65536,
             split_outputs: 256,

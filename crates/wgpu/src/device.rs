@@ -5,6 +5,10 @@ use crate::pool::Pool;
 use ibex_core::backend::Counters;
 use ibex_core::{Error, Result};
 use std::collections::HashMap;
+#[cfg(not(target_arch = "wasm32"))]
+use std::collections::{HashSet, VecDeque};
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -15,6 +19,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What makes two dispatches share a pipeline: source, constants (by bits), which buffers are writable.
 type PipelineKey = (String, Vec<(String, u64)>, Vec<bool>);
+
+fn key(dispatch: &Dispatch) -> PipelineKey {
+    let writable = dispatch.buffers.iter().map(|b| b.writable).collect();
+    let bits = dispatch.constants.iter().map(|(name, value)| (name.clone(), value.to_bits())).collect();
+    (dispatch.source.clone(), bits, writable)
+}
+
+/// Runs that may be under way at once. More would only hold staging memory.
+#[cfg(not(target_arch = "wasm32"))]
+const IN_FLIGHT: usize = 4;
 
 /// An open device.
 #[derive(Debug)]
@@ -30,6 +44,9 @@ pub(crate) struct Device {
     failure: Arc<Mutex<Option<Error>>>,
     pipelines: Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>,
     layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
+    /// The last runs, oldest first.
+    #[cfg(not(target_arch = "wasm32"))]
+    runs: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     pub submissions: AtomicU64,
     pub dispatches: AtomicU64,
     pub reads: AtomicU64,
@@ -64,6 +81,8 @@ impl Device {
             failure,
             pipelines: Mutex::default(),
             layouts: Mutex::default(),
+            #[cfg(not(target_arch = "wasm32"))]
+            runs: Mutex::default(),
             submissions: AtomicU64::new(0),
             dispatches: AtomicU64::new(0),
             reads: AtomicU64::new(0),
@@ -105,6 +124,30 @@ impl Device {
         self.queue.submit([commands])
     }
 
+    /// Counts a submission as a run: waits while too many are under way, and lets finished ones give their memory back.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn throttle(&self, run: wgpu::SubmissionIndex) -> Result<()> {
+        let oldest = {
+            let mut runs = lock(&self.runs);
+            runs.push_back(run);
+            if runs.len() > IN_FLIGHT { runs.pop_front() } else { None }
+        };
+        let poll = match oldest {
+            Some(index) => wgpu::PollType::Wait { submission_index: Some(index), timeout: None },
+            None => wgpu::PollType::Poll,
+        };
+        match self.device.poll(poll) {
+            Ok(_) => Ok(()),
+            Err(e) => self.check().and(Err(Error::device(format!("could not wait for the GPU: {e}")))),
+        }
+    }
+
+    /// A browser does both by itself.
+    #[cfg(target_arch = "wasm32")]
+    pub fn throttle(&self, _run: wgpu::SubmissionIndex) -> Result<()> {
+        Ok(())
+    }
+
     pub fn counters(&self) -> Counters {
         Counters {
             allocations: self.storage.allocations() + self.staging.allocations(),
@@ -141,9 +184,7 @@ impl Device {
 
     /// The pipeline of a dispatch, from the cache if one like it was made before.
     pub fn pipeline(&self, dispatch: &Dispatch) -> Result<wgpu::ComputePipeline> {
-        let writable: Vec<bool> = dispatch.buffers.iter().map(|b| b.writable).collect();
-        let bits = dispatch.constants.iter().map(|(name, value)| (name.clone(), value.to_bits())).collect();
-        let key = (dispatch.source.clone(), bits, writable);
+        let key = key(dispatch);
         if let Some(pipeline) = lock(&self.pipelines).get(&key) {
             return Ok(pipeline.clone());
         }
@@ -173,6 +214,30 @@ impl Device {
             .map_err(|e| e.context(format!("the shader of kernel {} was rejected", dispatch.label)))?;
         lock(&self.pipelines).insert(key, pipeline.clone());
         Ok(pipeline)
+    }
+
+    /// Fills the cache with the pipelines of these dispatches, on all processors. What fails is left for [`Device::pipeline`] to
+    /// report.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn compile_ahead(&self, dispatches: &[&Dispatch]) {
+        let mut seen: HashSet<PipelineKey> = lock(&self.pipelines).keys().cloned().collect();
+        let new: Vec<&Dispatch> = dispatches.iter().copied().filter(|d| seen.insert(key(d))).collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(new.len());
+        if threads < 2 {
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(dispatch) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if self.pipeline(dispatch).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
     }
 
     fn module(&self, label: &str, source: &str) -> wgpu::ShaderModule {

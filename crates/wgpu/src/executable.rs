@@ -72,7 +72,18 @@ fn lower(kernel: &Kernel, program: &Program, device: &Device) -> Result<Option<L
     match &kernel.kind {
         KernelKind::Copy { .. } => Ok(None),
         KernelKind::Loop(k) => codegen::lower(k, &kernel.label, program, &device.traits).map(Some),
-        other => kernels::lower(other, program, &device.traits).map(Some),
+        other => kernels::lower(other, &device.traits).map(Some),
+    }
+}
+
+/// Leaves out dispatches of nothing, and fails if one binds more than the device allows.
+fn fits(lowered: Option<Lowered>, device: &Device) -> Result<Option<Lowered>> {
+    let Some(mut lowered) = lowered else { return Ok(None) };
+    lowered.dispatches.retain(|d| !d.workgroups.contains(&0));
+    let limit = device.traits.max_bindings as usize;
+    match lowered.dispatches.iter().map(|d| d.buffers.len()).find(|&n| n > limit) {
+        Some(n) => Err(Error::unsupported(format!("it binds {n} buffers, but {} allows {limit}", device.info.name))),
+        None => Ok(Some(lowered)),
     }
 }
 
@@ -105,10 +116,16 @@ impl GpuExecutable {
         // Kernels run one after another, so they share one set of private memory, as large as the largest need.
         let mut own: Vec<usize> = Vec::new();
         let (mut steps, mut kernels) = (Vec::new(), Vec::new());
+        let mut lowered = Vec::with_capacity(program.kernels.len());
         for kernel in &program.kernels {
+            let one = lower(kernel, &program, &device).and_then(|l| fits(l, &device));
+            lowered.push(one.map_err(|e| e.context(format!("kernel {}", kernel.label)))?);
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        device.compile_ahead(&lowered.iter().flatten().flat_map(|l| &l.dispatches).collect::<Vec<_>>());
+        for (kernel, lowered) in program.kernels.iter().zip(lowered) {
             let start = steps.len();
-            let context = |e: Error| e.context(format!("kernel {}", kernel.label));
-            match lower(kernel, &program, &device).map_err(context)? {
+            match lowered {
                 None => {
                     if let KernelKind::Copy { from, to } = kernel.kind {
                         let bytes = (program[from].bytes().min(program[to].bytes()) as u64).next_multiple_of(4);
@@ -123,17 +140,6 @@ impl GpuExecutable {
                         *have = (*have).max(need);
                     }
                     for dispatch in lowered.dispatches {
-                        if dispatch.workgroups.contains(&0) {
-                            continue;
-                        }
-                        if dispatch.buffers.len() > device.traits.max_bindings as usize {
-                            return Err(context(Error::unsupported(format!(
-                                "it binds {} buffers, but {} allows {}",
-                                dispatch.buffers.len(),
-                                device.info.name,
-                                device.traits.max_bindings
-                            ))));
-                        }
                         let writable: Vec<bool> = dispatch.buffers.iter().map(|b: &Binding| b.writable).collect();
                         let buffers: Vec<Source> = (dispatch.buffers.iter())
                             .map(|b| match b.buffer {
@@ -272,13 +278,14 @@ impl Executable for GpuExecutable {
         let externals = self.externals(externals)?;
         let mut bound = lock(&self.bound);
         self.bind(&mut bound, &externals)?;
-        self.device.guarded(|| {
+        let index = self.device.guarded(|| {
             let mut encoder = self.encoder();
             self.record(&mut encoder, 0..self.steps.len(), &bound, &externals, None);
-            self.device.submit(encoder.finish());
+            self.device.submit(encoder.finish())
         })?;
+        drop(bound);
         self.device.dispatches.fetch_add(self.dispatches, Ordering::Relaxed);
-        Ok(())
+        self.device.throttle(index)
     }
 
     fn profile(&self, externals: &[Arc<dyn Buffer>]) -> Result<Option<Vec<Duration>>> {

@@ -150,6 +150,15 @@ impl Emitter<'_> {
         {
             return simple;
         }
+        let zero = |v: ValueId| matches!(self.body.instrs[v.0], Instr::Const(Scalar::Float(0.0)));
+        match op {
+            _ if reg != Reg::F32 => {}
+            Binary::Mul if zero(b) => return format!("{}({x}, {y})", self.library.name("times_zero", width)),
+            Binary::Mul if zero(a) => return format!("{}({y}, {x})", self.library.name("times_zero", width)),
+            Binary::Sub if a == b => return format!("{}({x})", self.library.name("minus_itself", width)),
+            Binary::Div if a == b => return format!("{}({x})", self.library.name("over_itself", width)),
+            _ => {}
+        }
         binary(op, reg, width, &x, &y, &mut self.library)
     }
 

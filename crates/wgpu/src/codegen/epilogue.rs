@@ -16,7 +16,7 @@ pub(crate) struct EpilogueCode {
     pub function: String,
     /// What the declarations bind, in order, from `first_binding` on.
     pub buffers: Vec<Binding>,
-    /// The shader must begin with `enable f16;`.
+    /// The shader must begin with `enable f16;`, which is the caller's to add.
     pub f16: bool,
 }
 
@@ -102,10 +102,7 @@ fn coordinates(emitter: &mut Emitter) {
 
 /// The shader with its blocks `// @bindings` and `// @epilogue`, each up to the next `// @end`, replaced.
 pub(crate) fn splice(shader: &str, code: &EpilogueCode) -> String {
-    let mut text = String::with_capacity(shader.len() + code.declarations.len() + code.function.len() + 16);
-    if code.f16 && !shader.contains("enable f16;") {
-        text.push_str("enable f16;\n");
-    }
+    let mut text = String::with_capacity(shader.len() + code.declarations.len() + code.function.len());
     let mut skipping = false;
     for line in shader.lines() {
         match line.trim() {

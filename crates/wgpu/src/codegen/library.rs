@@ -50,6 +50,24 @@ const FUNCTIONS: &[(&str, &str)] = &[
     return bitcast<F$>((bitcast<U$>(x) & U$(0x7fffffffu)) | (bitcast<U$>(s) & U$(0x80000000u)));
 }",
     ),
+    // What drivers take for 0 or 1 whatever `x` is.
+    (
+        "times_zero",
+        "fn ibex_times_zero$(x: F$, zero: F$) -> F$ {
+    let sign = (bitcast<U$>(x) ^ bitcast<U$>(zero)) & U$(0x80000000u);
+    return bitcast<F$>(select(sign, U$(0x7fc00000u), ibex_wild$(x)));
+}",
+    ),
+    (
+        "minus_itself",
+        "fn ibex_minus_itself$(x: F$) -> F$ { return bitcast<F$>(select(U$(0u), U$(0x7fc00000u), ibex_wild$(x))); }",
+    ),
+    (
+        "over_itself",
+        "fn ibex_over_itself$(x: F$) -> F$ {
+    return bitcast<F$>(select(U$(0x3f800000u), U$(0x7fc00000u), ibex_wild$(x) | (x == F$(0.0))));
+}",
+    ),
     ("sign", "fn ibex_sign$(x: F$) -> F$ { return select(sign(x), x, ibex_nan$(x)); }"),
     ("max", "fn ibex_max$(a: F$, b: F$) -> F$ { return select(select(max(a, b), b, ibex_nan$(b)), a, ibex_nan$(a)); }"),
     ("min", "fn ibex_min$(a: F$, b: F$) -> F$ { return select(select(min(a, b), b, ibex_nan$(b)), a, ibex_nan$(a)); }"),

@@ -7,6 +7,7 @@ mod library;
 mod loops;
 
 pub(crate) use access::check;
-#[allow(unused_imports)] // Hand-written kernels use these.
-pub(crate) use epilogue::{EpilogueCode, epilogue, splice};
+#[cfg(test)]
+pub(crate) use epilogue::EpilogueCode;
+pub(crate) use epilogue::{epilogue, splice};
 pub(crate) use loops::lower;

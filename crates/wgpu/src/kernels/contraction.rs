@@ -1,7 +1,7 @@
 //! Matrix products and convolutions as one contraction, in two shaders: tiles in workgroup memory, or tiles in the
 //! registers of a subgroup.
 
-use super::shader::Builder;
+use super::shader::{Builder, bindings};
 use crate::dispatch::{Lowered, Target, Traits};
 use ibex_core::program::{Body, BufferId};
 use ibex_core::{DType, Result};
@@ -76,13 +76,12 @@ impl Variant {
     fn choose(c: &Contraction, traits: &Traits) -> Variant {
         if traits.software && traits.subgroups == Some((8, 8)) {
             let blocks = match c.m {
-                33.. => 8,
                 17.. => 4,
                 9.. => 2,
                 _ => 1,
             };
-            let tiles = c.m.div_ceil(128) * c.n.div_ceil(32) * c.z;
-            return Variant::Subgroup { blocks, subgroups: if c.m > 64 && tiles >= 8 { 2 } else { 1 } };
+            let tiles = c.m.div_ceil(64) * c.n.div_ceil(32) * c.z;
+            return Variant::Subgroup { blocks, subgroups: if c.m > 32 && tiles >= 8 { 2 } else { 1 } };
         }
         let fit = |n: usize| [8, 4, 2].into_iter().find(|t| 16 * t <= n + 8 * t).unwrap_or(1);
         let (mut tm, mut tn) = (fit(c.m), fit(c.n));
@@ -129,7 +128,15 @@ impl Contraction<'_> {
         self.b.aligned &= self.k > 0;
         let (rows, columns) = variant.tile();
         let tiles = self.m.div_ceil(rows) * self.n.div_ceil(columns) * self.z;
-        let (parts, chunk) = splits(&self, variant, tiles, traits);
+        // A vector operand that the epilogue reads too takes a second binding; one more is the scratch of a split.
+        let limit = traits.max_bindings as usize;
+        if bindings(2, self.epilogue) > limit {
+            (self.a.aligned, self.b.aligned) = (false, false);
+        }
+        let (mut parts, mut chunk) = splits(&self, variant, tiles, traits);
+        if bindings(1, self.epilogue) > limit {
+            (parts, chunk) = (1, self.k.next_multiple_of(variant.step()).max(variant.step()));
+        }
         let size = self.z * self.m * self.n;
         super::shader::addressable(self.label, &[size * parts])?;
 

@@ -1,7 +1,7 @@
 //! Convolutions and their gradients.
 
 use super::contraction::{Contraction, Mode, Side, combine};
-use super::shader::{Builder, addressable};
+use super::shader::{Builder, addressable, bindings};
 use crate::dispatch::{Lowered, Target, Traits};
 use ibex_core::Result;
 use ibex_core::graph::ConvGeometry;
@@ -99,6 +99,7 @@ fn direct(k: &Conv, traits: &Traits) -> Result<Lowered> {
     let size: usize = k.dims().iter().product();
     let pixels = g.n * g.output.iter().product::<usize>();
     let parts = match k.pass {
+        _ if bindings(1, &k.epilogue) > traits.max_bindings as usize => 1,
         ConvPass::KernelGrad => (65536 / size).min(pixels / 64).min((16 << 20) / size).max(1),
         _ => 1,
     };

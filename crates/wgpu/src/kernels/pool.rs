@@ -1,6 +1,6 @@
 //! Pooling and its gradients.
 
-use super::shader::{Builder, addressable};
+use super::shader::{Builder, addressable, bindings};
 use crate::dispatch::{Lowered, Traits};
 use ibex_core::program::{Pool, PoolPass};
 use ibex_core::{Error, Result};
@@ -37,7 +37,9 @@ pub(super) fn lower(k: &Pool, traits: &Traits) -> Result<Lowered> {
     for (names, values) in names {
         constants.extend(names.into_iter().zip(values));
     }
-    let fours = g.channels.is_multiple_of(4) && g.input_elements() > 0 && g.output_elements() > 0;
+    // A vector operand that the epilogue reads too takes a second binding.
+    let fit = bindings(operands, &k.epilogue) <= traits.max_bindings as usize;
+    let fours = fit && g.channels.is_multiple_of(4) && g.input_elements() > 0 && g.output_elements() > 0;
     let (shader, vectors, each) = if fours { (FOUR, Some(true), 4) } else { (POOL, None, 1) };
     let dispatch = Builder::new(label, shader, traits)
         .operand("a", k.inputs[0], vectors)?

@@ -13,6 +13,8 @@ pub(super) struct Builder<'a> {
     buffers: Vec<Binding>,
     /// Operands that an epilogue may read under the shader's own name.
     taken: Vec<(BufferId, &'static str, DType)>,
+    /// All operands, and whether they are read as vectors.
+    operands: Vec<(BufferId, DType, bool, &'static str)>,
     f16: bool,
     traits: &'a Traits,
 }
@@ -25,6 +27,7 @@ impl<'a> Builder<'a> {
             constants: Vec::new(),
             buffers: Vec::new(),
             taken: Vec::new(),
+            operands: Vec::new(),
             f16: false,
             traits,
         }
@@ -68,6 +71,17 @@ impl<'a> Builder<'a> {
         let (id, dtype) = operand;
         let binding = self.buffers.len();
         let aligned = vectors == Some(true);
+        let declaration = format!("@group(0) @binding({binding}) var<storage, read> {name}:");
+        if let Some(&(.., first)) = self.operands.iter().find(|o| (o.0, o.1, o.2) == (id, dtype, aligned)) {
+            // One buffer read twice takes one binding.
+            let call =
+                |kind: &str, ty: &str| format!("fn {name}_{kind}(i: u32) -> {ty} {{ return {first}_{kind}(i); }}");
+            let new = self.line(&declaration, "")?.line(&format!("fn {name}_at("), &call("at", "f32"))?;
+            return match vectors {
+                Some(_) => new.line(&format!("fn {name}_vec("), &call("vec", "vec4f")),
+                None => Ok(new),
+            };
+        }
         let native = dtype == DType::F32 || (dtype == DType::F16 && self.traits.f16);
         let element = if dtype == DType::F16 { "f16" } else { "f32" };
         let (ty, at, vec) = match dtype {
@@ -83,19 +97,17 @@ impl<'a> Builder<'a> {
             _ => return Err(Error::dtype(format!("{} takes floats, not {dtype}; cast the operand", self.label))),
         };
         let mut new = self
-            .line(
-                &format!("@group(0) @binding({binding}) var<storage, read> {name}:"),
-                &format!("@group(0) @binding({binding}) var<storage, read> {name}: array<{ty}>;"),
-            )?
+            .line(&declaration, &format!("{declaration} array<{ty}>;"))?
             .line(&format!("fn {name}_at("), &format!("fn {name}_at(i: u32) -> f32 {{ return {at}; }}"))?
             .bind(&[(Target::Planned(id), false)]);
         if !vec.is_empty() {
             new =
                 new.line(&format!("fn {name}_vec("), &format!("fn {name}_vec(i: u32) -> vec4f {{ return {vec}; }}"))?;
         }
-        if dtype == DType::F32 && !aligned && new.taken.iter().all(|t| t.0 != id) {
+        if !aligned {
             new.taken.push((id, name, dtype));
         }
+        new.operands.push((id, dtype, aligned, name));
         new.f16 |= element == "f16" && native;
         Ok(new)
     }
@@ -111,8 +123,7 @@ impl<'a> Builder<'a> {
         let code = codegen::epilogue(body, dims, self.buffers.len() as u32, &self.taken, self.traits)?;
         self.source = codegen::splice(&self.source, &code);
         self.buffers.extend(code.buffers.iter().copied());
-        let f16_code = code.declarations.contains("f16") || code.function.contains("f16(");
-        self.f16 |= self.traits.f16 && f16_code;
+        self.f16 |= code.f16;
         Ok(self)
     }
 
@@ -133,6 +144,11 @@ impl<'a> Builder<'a> {
             workgroups,
         }
     }
+}
+
+/// Bindings of a shader that declares `own` and runs `body`, if they share none.
+pub(super) fn bindings(own: usize, body: &Body) -> usize {
+    own + body.buffers().len()
 }
 
 /// At least `count` workgroups in three dimensions, none above the device's limit.

@@ -150,13 +150,13 @@ fn bias_activation_residual() {
     }
 }
 
-/// With native f16 the declaration says so, and the shader is enabled.
+/// With native f16 the declaration says so, and the shader must be enabled.
 #[test]
 fn native_f16_is_enabled() {
     let at = view(0, &[1]);
     let body = Body { instrs: vec![Instr::Acc], stores: vec![store(0, 1, DType::F16, at)], ..Body::default() };
     let code = epilogue(&body, &[9], 1, &[], &Traits { f16: true, ..traits() }).unwrap();
     let source = splice(SHADER, &code);
-    assert!(source.starts_with("enable f16;") && source.contains("array<f16>"));
-    valid(&source);
+    assert!(code.f16 && source.contains("array<f16>"));
+    valid(&format!("enable f16;\n{source}"));
 }

@@ -48,7 +48,7 @@ fn products(g: &ConvGeometry, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
-fn check(gpu: &Gpu, g: ConvGeometry) {
+fn check(backends: &[WgpuBackend], g: ConvGeometry) {
     let x = noise(g.input_elements(), 1);
     let w = noise(g.kernel_elements(), 2);
     let dy = noise(g.output_elements(), 3);
@@ -74,11 +74,11 @@ fn check(gpu: &Gpu, g: ConvGeometry) {
         let kind = KernelKind::Conv(kind);
         let relu: Vec<f64> =
             want.iter().enumerate().map(|(i, v)| (v + f64::from(bias[i % dims[4]])).max(0.0)).collect();
-        for traits in variants(gpu) {
+        for backend in backends {
             let empty = vec![0xff; 4 * want.len()];
             let buffers = [bytes(lhs), bytes(rhs), bytes(&bias), empty.clone(), empty];
-            let what = format!("{pass:?} {g:?} software {}", traits.software);
-            let got = run_all(gpu, &kind, &buffers, [3, 4], &traits);
+            let what = format!("{pass:?} {g:?} software {}", backend.device.traits.software);
+            let got = run_all(backend, &kind, &buffers, [3, 4]);
             close(&what, &floats(&got[0]), &relu, 1e-4);
             close(&what, &floats(&got[1]), want, 1e-4);
         }
@@ -87,7 +87,7 @@ fn check(gpu: &Gpu, g: ConvGeometry) {
 
 #[test]
 fn plain_strided_dilated_padded() {
-    let Some(gpu) = gpu() else { return };
+    let Some(backends) = backends() else { return };
     for g in [
         geometry(2, [1, 9, 8], [1, 3, 3], [1, 0, 1], [1, 4, 8]),
         geometry(1, [1, 7, 9], [1, 3, 2], [2, 1, 1], [1, 3, 5]),
@@ -98,13 +98,13 @@ fn plain_strided_dilated_padded() {
         geometry(5, [1, 12, 12], [1, 1, 1], [1, 0, 1], [1, 16, 40]),
         geometry(4, [1, 14, 14], [1, 3, 3], [1, 1, 1], [1, 20, 36]),
     ] {
-        check(gpu, g);
+        check(backends, g);
     }
 }
 
 #[test]
 fn groups_and_depthwise() {
-    let Some(gpu) = gpu() else { return };
+    let Some(backends) = backends() else { return };
     for g in [
         geometry(2, [1, 8, 7], [1, 3, 3], [1, 1, 1], [2, 4, 16]),
         geometry(2, [1, 8, 7], [1, 3, 3], [2, 1, 1], [3, 5, 27]),
@@ -112,6 +112,6 @@ fn groups_and_depthwise() {
         geometry(3, [1, 9, 9], [1, 3, 3], [2, 0, 1], [5, 1, 10]),
         geometry(1, [3, 9, 5], [2, 2, 2], [1, 1, 2], [4, 2, 4]),
     ] {
-        check(gpu, g);
+        check(backends, g);
     }
 }

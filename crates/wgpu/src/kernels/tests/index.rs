@@ -7,7 +7,7 @@ fn indices(count: usize, rows: usize) -> Vec<i32> {
 
 #[test]
 fn gather_rows() {
-    let Some(gpu) = gpu() else { return };
+    let Some(backends) = backends() else { return };
     for (rows, width, count) in [(7, 5, 13), (1, 1, 3), (50, 3, 200), (0, 4, 5)] {
         let index = indices(count, rows);
         let table: Vec<u32> = (0..rows * width).map(|i| (i as f32 + 0.5).to_bits()).collect();
@@ -26,8 +26,8 @@ fn gather_rows() {
                 bytemuck::cast_slice(&index).to_vec(),
                 vec![0xee; 4 * count * width],
             ];
-            for traits in variants(gpu) {
-                let got: Vec<u32> = bytemuck::pod_collect_to_vec(&run(gpu, &kind, &buffers, 2, &traits));
+            for backend in backends {
+                let got: Vec<u32> = bytemuck::pod_collect_to_vec(&run(backend, &kind, &buffers, 2));
                 for (i, &bits) in got.iter().enumerate() {
                     let row = index[i / width];
                     let inside = row >= 0 && (row as usize) < rows;
@@ -44,7 +44,7 @@ fn gather_rows() {
 
 #[test]
 fn gather_half_floats() {
-    let Some(gpu) = gpu() else { return };
+    let Some(backends) = backends() else { return };
     let (rows, width, count) = (6, 3, 7);
     let index = indices(count, rows);
     let mut table: Vec<u16> = (0..rows * width).map(|i| half::f16::from_f32(i as f32).to_bits()).collect();
@@ -56,21 +56,23 @@ fn gather_half_floats() {
         bytemuck::cast_slice(&index).to_vec(),
         vec![0; (2 * count * width).next_multiple_of(4)],
     ];
-    let got: Vec<u16> = bytemuck::pod_collect_to_vec(&run(gpu, &kind, &buffers, 2, &gpu.traits));
-    for i in 0..count * width {
-        let row = index[i / width];
-        let value = half::f16::from_bits(got[i]);
-        if row >= 0 && (row as usize) < rows {
-            assert_eq!(value.to_f32(), (row as usize * width + i % width) as f32);
-        } else {
-            assert!(value.is_nan());
+    for backend in backends {
+        let got: Vec<u16> = bytemuck::pod_collect_to_vec(&run(backend, &kind, &buffers, 2));
+        for i in 0..count * width {
+            let row = index[i / width];
+            let value = half::f16::from_bits(got[i]);
+            if row >= 0 && (row as usize) < rows {
+                assert_eq!(value.to_f32(), (row as usize * width + i % width) as f32);
+            } else {
+                assert!(value.is_nan());
+            }
         }
     }
 }
 
 #[test]
 fn scatter_add_rows() {
-    let Some(gpu) = gpu() else { return };
+    let Some(backends) = backends() else { return };
     // The last has more indices than the ordered form takes on software devices.
     for (rows, width, count) in [(7, 5, 13), (3, 70, 20), (10, 1, 300), (4, 2, 0), (20, 2, 5000), (5, 2, 17000)] {
         let index = indices(count, rows);
@@ -86,7 +88,7 @@ fn scatter_add_rows() {
                 *at = at.wrapping_add(ints[i]);
             }
         }
-        for traits in variants(gpu) {
+        for backend in backends {
             let kind = |dtype| {
                 let (index, source, out) = (BufferId(0), BufferId(1), BufferId(2));
                 KernelKind::ScatterAdd(ScatterAdd { rows, width, count, dtype, index, source, out })
@@ -94,11 +96,11 @@ fn scatter_add_rows() {
             let index: Vec<u8> = bytemuck::cast_slice(&index).to_vec();
             let out = vec![0xff; 4 * rows * width];
             let buffers = [index.clone(), bytes(&source), out.clone()];
-            let got = floats(&run(gpu, &kind(DType::F32), &buffers, 2, &traits));
+            let got = floats(&run(backend, &kind(DType::F32), &buffers, 2));
             close(&format!("{rows} {width} {count}"), &got, &want, 1e-3);
             for dtype in [DType::I32, DType::U32] {
                 let buffers = [index.clone(), bytemuck::cast_slice(&ints).to_vec(), out.clone()];
-                let got: Vec<i32> = bytemuck::pod_collect_to_vec(&run(gpu, &kind(dtype), &buffers, 2, &traits));
+                let got: Vec<i32> = bytemuck::pod_collect_to_vec(&run(backend, &kind(dtype), &buffers, 2));
                 assert_eq!(got, want_int);
             }
         }

@@ -49,7 +49,7 @@ fn encode(values: &[f32], dtype: DType) -> (Vec<u8>, Vec<f64>) {
     (out, exact)
 }
 
-fn check(gpu: &Gpu, c: Case) {
+fn check(backends: &[WgpuBackend], c: Case) {
     let (abytes, a) = encode(&noise(c.batch * c.m * c.k + c.offset, 1), c.dtype);
     let (bbytes, b) = encode(&noise(c.batch * c.k * c.n + c.offset, 2), c.dtype);
     let bias = noise(c.n, 3);
@@ -77,10 +77,10 @@ fn check(gpu: &Gpu, c: Case) {
         b: ob,
         epilogue: bias_relu(2, 3, 4, &[c.batch, c.m, c.n]),
     });
-    for traits in variants(gpu) {
+    for backend in backends {
         let buffers = [abytes.clone(), bbytes.clone(), bytes(&bias), vec![0xff; 4 * size], vec![0xff; 4 * size]];
-        let what = format!("{c:?} software {}", traits.software);
-        let got = run_all(gpu, &kind, &buffers, [3, 4], &traits);
+        let what = format!("{c:?} software {}", backend.device.traits.software);
+        let got = run_all(backend, &kind, &buffers, [3, 4]);
         close(&what, &floats(&got[0]), &relu, 1e-4);
         close(&what, &floats(&got[1]), &want, 1e-4);
     }
@@ -88,7 +88,7 @@ fn check(gpu: &Gpu, c: Case) {
 
 #[test]
 fn all_layouts_and_odd_shapes() {
-    let Some(gpu) = gpu() else { return };
+    let Some(backends) = backends() else { return };
     let shapes = [
         (1, 5, 7, 3),
         (2, 33, 34, 17),
@@ -104,7 +104,7 @@ fn all_layouts_and_odd_shapes() {
     for (i, (batch, m, n, k)) in shapes.into_iter().enumerate() {
         // Shader compilation is what takes time: two layouts of each shape.
         for (ta, tb) in [(i % 2 == 1, false), (i % 2 == 0, true)] {
-            check(gpu, Case { batch, m, n, k, ta, tb, offset: 0, dtype: DType::F32 });
+            check(backends, Case { batch, m, n, k, ta, tb, offset: 0, dtype: DType::F32 });
         }
     }
 }
@@ -112,25 +112,25 @@ fn all_layouts_and_odd_shapes() {
 /// Shapes that the tiled shader takes by its largest tiles: 128x128, and 128 rows by fewer columns.
 #[test]
 fn large_tiles() {
-    let Some(gpu) = gpu() else { return };
+    let Some(backends) = backends() else { return };
     for (batch, m, n, k, ta) in [(1, 2050, 2048, 6, false), (4, 2048, 500, 20, true)] {
-        check(gpu, Case { batch, m, n, k, ta, tb: ta, offset: 0, dtype: DType::F32 });
+        check(backends, Case { batch, m, n, k, ta, tb: ta, offset: 0, dtype: DType::F32 });
     }
 }
 
 #[test]
 fn unaligned_offsets_and_half_floats() {
-    let Some(gpu) = gpu() else { return };
+    let Some(backends) = backends() else { return };
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         for (offset, ta) in [(0, true), (2, false), (4, false), (6, true)] {
-            check(gpu, Case { batch: 1, m: 20, n: 40, k: 24, ta, tb: !ta, offset, dtype });
+            check(backends, Case { batch: 1, m: 20, n: 40, k: 24, ta, tb: !ta, offset, dtype });
         }
     }
 }
 
 #[test]
 fn broadcast_batch_and_no_result() {
-    let Some(gpu) = gpu() else { return };
+    let Some(backends) = backends() else { return };
     let mut kind = MatMul {
         batch: 3,
         m: 8,
@@ -151,19 +151,19 @@ fn broadcast_batch_and_no_result() {
     let want: Vec<f64> = (0..192)
         .map(|i| (0..8).map(|k| f64::from(a[i / 8 % 8 * 8 + k]) * f64::from(b[i / 64 * 64 + k * 8 + i % 8])).sum())
         .collect();
-    for traits in variants(gpu) {
-        let out = run(gpu, &KernelKind::MatMul(kind.clone()), &[bytes(&a), bytes(&b), vec![0; 768]], 2, &traits);
+    for backend in backends {
+        let out = run(backend, &KernelKind::MatMul(kind.clone()), &[bytes(&a), bytes(&b), vec![0; 768]], 2);
         close("broadcast", &floats(&out), &want, 1e-5);
     }
     kind.m = 0;
-    assert!(lower(&KernelKind::MatMul(kind), &Program::default(), &gpu.traits).unwrap().dispatches.is_empty());
+    assert!(lower(&KernelKind::MatMul(kind), &backends[0].device.traits).unwrap().dispatches.is_empty());
 }
 
 /// Every variant of the tiled shader, f16 too, is valid WGSL.
 #[test]
 fn native_f16_validates() {
-    let Some(gpu) = gpu() else { return };
-    let mut traits = gpu.traits.clone();
+    let Some(backends) = backends() else { return };
+    let mut traits = backends[0].device.traits.clone();
     traits.f16 = true;
     for m in [3, 16, 64, 512, 4096] {
         for software in [false, true] {
@@ -177,7 +177,7 @@ fn native_f16_validates() {
                 col_stride: 1,
             };
             let kind = MatMul { batch: 1, m, n: 64, k: 64, a: o(0), b: o(1), epilogue: plain(2, &[1, m, 64]) };
-            for d in lower(&KernelKind::MatMul(kind), &Program::default(), &traits).unwrap().dispatches {
+            for d in lower(&KernelKind::MatMul(kind), &traits).unwrap().dispatches {
                 assert!(d.source.starts_with("enable f16;"));
                 super::shaders::validate(&d.label, &d.source);
             }

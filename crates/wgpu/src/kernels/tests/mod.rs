@@ -9,11 +9,12 @@ mod shaders;
 mod speed;
 
 use super::lower;
-use crate::dispatch::Traits;
-use crate::runner::{Gpu, gpu};
+use crate::WgpuBackend;
+use crate::tests::{backends, program, upload_bytes as upload};
 use ibex_core::DType;
+use ibex_core::backend::{Backend, block_on};
 use ibex_core::graph::Binary;
-use ibex_core::program::{Body, BufferId, Instr, KernelKind, Load, Program, Store, ValueId, View};
+use ibex_core::program::{Body, BufferId, Instr, KernelKind, Load, Store, ValueId, View};
 
 /// Numbers in -1..1 that differ from place to place.
 fn noise(n: usize, seed: u32) -> Vec<f32> {
@@ -32,35 +33,24 @@ fn bytes(values: &[f32]) -> Vec<u8> {
     bytemuck::cast_slice(values).to_vec()
 }
 
-/// The traits to test: the device's own, and those that choose the other variants.
-fn variants(gpu: &Gpu) -> Vec<Traits> {
-    let mut other = gpu.traits.clone();
-    other.software = !other.software;
-    let mut small = other.clone();
-    small.max_workgroup_storage = 16384;
-    // Folds every larger grid into more dimensions.
-    small.max_workgroups_per_dim = 3000;
-    small.subgroups = None;
-    vec![gpu.traits.clone(), small]
-}
-
 /// Runs a kernel over buffers given as bytes; the contents of buffer `out` afterwards.
-fn run(gpu: &Gpu, kind: &KernelKind, buffers: &[Vec<u8>], out: usize, traits: &Traits) -> Vec<u8> {
-    run_all(gpu, kind, buffers, [out], traits).remove(0)
+fn run(backend: &WgpuBackend, kind: &KernelKind, buffers: &[Vec<u8>], out: usize) -> Vec<u8> {
+    run_all(backend, kind, buffers, [out]).remove(0)
 }
 
 /// The same with several outputs.
 fn run_all<const N: usize>(
-    gpu: &Gpu,
+    backend: &WgpuBackend,
     kind: &KernelKind,
     buffers: &[Vec<u8>],
     outs: [usize; N],
-    traits: &Traits,
 ) -> Vec<Vec<u8>> {
-    let lowered = lower(kind, &Program::default(), traits).unwrap();
-    let ready = gpu.prepare(&lowered, buffers, true);
-    gpu.run(&ready);
-    outs.iter().map(|&out| gpu.read(&ready, out)).collect()
+    let decls: Vec<_> = buffers.iter().map(|b| (DType::F32, b.len().div_ceil(4))).collect();
+    let executable = backend.load(program(&decls, &[], vec![kind.clone()]).into()).unwrap();
+    let sizes: Vec<_> = buffers.iter().map(Vec::len).collect();
+    let buffers: Vec<_> = buffers.iter().map(|b| upload(backend, b)).collect();
+    executable.run(&buffers).unwrap();
+    outs.iter().map(|&out| block_on(backend.read(&buffers[out], 0..sizes[out])).unwrap()).collect()
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {

@@ -42,6 +42,7 @@ fn every_file_is_valid_after_splicing() {
             declarations: "@group(0) @binding(7) var<storage, read_write> other: array<u32>;\n".into(),
             function: "fn epilogue(index: u32, acc: f32) {\n    other[index] = u32(acc);\n}\n".into(),
             buffers: Vec::new(),
+            f16: false,
         };
         let spliced = splice(&source, &code);
         assert!(spliced.contains("other[index]") && !spliced.contains("> out:"), "{name}");

@@ -1,0 +1,49 @@
+//! Every case on the default adapter. Without one the tests say that they were skipped, unless `IBEX_REQUIRE_GPU=1`.
+
+use ibex_check::{cases, failures};
+use ibex_core::Device;
+use ibex_wgpu::{Options, WgpuBackend};
+
+/// Runs the cases of one group with fusion and without, and reports all failures together.
+fn group(name: &str) {
+    for unfused in [false, true] {
+        let device = match WgpuBackend::open_blocking(0, Options { unfused, ..Options::default() }) {
+            Ok(backend) => Device::new(backend),
+            Err(e) => {
+                assert!(std::env::var_os("IBEX_REQUIRE_GPU").is_none(), "a GPU is required, but {e}");
+                return println!("skipped: {e}");
+            }
+        };
+        let filter = std::env::var("IBEX_CHECK").unwrap_or_default();
+        let list = cases();
+        let own: Vec<_> = list.iter().filter(|c| c.name.split('/').next() == Some(name)).collect();
+        assert!(!own.is_empty(), "no case is named {name}/...");
+        let own = own.into_iter().filter(|c| c.name.contains(&filter));
+        let failed: Vec<_> = failures(own, |case| ibex_check::compare(&device, case));
+        let lines: Vec<_> = failed.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        assert!(lines.is_empty(), "unfused {unfused}: {} cases fail:\n{}", lines.len(), lines.join("\n"));
+    }
+}
+
+/// One test for each group, so that a report says what is broken.
+macro_rules! groups {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            group(stringify!($name));
+        })*
+
+        #[test]
+        fn every_group_is_tested() {
+            for case in cases() {
+                let own = case.name.split('/').next();
+                assert!([$(stringify!($name)),*].iter().any(|g| own == Some(g)), "{}", case.name);
+            }
+        }
+    };
+}
+
+groups! {
+    average_pool average_pool_grad binary cast compare composed conv conv_grad gather lstm lstm_grad matmul max_pool max_pool_grad
+    movement one_hot pick pool random reduce scatter_add select special sum_pool sum_pool_grad train unary
+}

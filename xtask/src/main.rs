@@ -31,14 +31,28 @@ fn main() -> ExitCode {
     }
 }
 
+/// All tests. Whether the GPU tests ran is said last, since the test runner hides what passing tests print.
 fn test(args: &[String]) -> Result<(), String> {
-    cargo(&["test", "--workspace"], args)
+    let devices = Command::new(cargo_path())
+        .args(["run", "--quiet", "--package", "ibex-cli", "--", "devices"])
+        .output()
+        .map_err(|e| format!("the devices could not be listed: {e}"))?;
+    let gpu = String::from_utf8_lossy(&devices.stdout).lines().any(|line| line.starts_with("gpu:"));
+    cargo(&["test", "--workspace"], args)?;
+    match gpu {
+        true => println!("GPU tests ran on gpu:0"),
+        false => println!("GPU tests were SKIPPED: this machine has no Vulkan, Metal or DX12 adapter"),
+    }
+    Ok(())
+}
+
+fn cargo_path() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
 }
 
 /// Runs cargo as the one that started this task.
 fn cargo(fixed: &[&str], more: &[String]) -> Result<(), String> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let status = Command::new(cargo).args(fixed).args(more).status();
+    let status = Command::new(cargo_path()).args(fixed).args(more).status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("cargo {} ended with {status}", fixed.join(" "))),

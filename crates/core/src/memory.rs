@@ -102,7 +102,8 @@ fn unplanned(graph: &Graph) -> usize {
 }
 
 fn kernel(program: &Program, kind: KernelKind, names: &[&'static str]) -> Kernel {
-    let points = |dims: &[usize]| dims.iter().product::<usize>() as u64;
+    // Counted in 64 bits: the products overflow 32.
+    let points = |dims: &[usize]| dims.iter().map(|&d| d as u64).product::<u64>();
     let fused = match (&kind, kind.dims(), kind.body()) {
         (KernelKind::Loop(l), ..) => {
             let [outer, reduce, inside] = l.extents();
@@ -118,19 +119,19 @@ fn kernel(program: &Program, kind: KernelKind, names: &[&'static str]) -> Kernel
                 };
                 (0..row.len()).filter(arithmetic).count() as u64
             };
-            (outer * inside) as u64 * (count(false) + count(true) * reduce as u64)
+            points(&[outer, inside]) * (count(false) + count(true) * reduce as u64)
         }
         (_, Some(dims), Some(body)) => points(&dims) * body.flops(),
         _ => 0,
     };
     let own = match &kind {
-        KernelKind::MatMul(k) => 2 * (k.batch * k.m * k.n * k.k) as u64,
+        KernelKind::MatMul(k) => 2 * points(&[k.batch, k.m, k.n, k.k]),
         KernelKind::Conv(k) => k.geometry.flops(),
-        KernelKind::Pool(k) => (k.geometry.output_elements() * k.geometry.window.iter().product::<usize>()) as u64,
-        KernelKind::ScatterAdd(k) => (k.count * k.width) as u64,
+        KernelKind::Pool(k) => points(&[k.geometry.output_elements()]) * points(&k.geometry.window),
+        KernelKind::ScatterAdd(k) => points(&[k.count, k.width]),
         // The recurrent product, and about a dozen operations for each cell.
-        KernelKind::Lstm(k) => (k.n * k.steps) as u64 * (8 * k.units * k.units + 14 * k.units) as u64,
-        KernelKind::LstmGrad(k) => (k.n * k.steps) as u64 * (8 * k.units * k.units + 30 * k.units) as u64,
+        KernelKind::Lstm(k) => points(&[k.n, k.steps, k.units]) * (8 * k.units as u64 + 14),
+        KernelKind::LstmGrad(k) => points(&[k.n, k.steps, k.units]) * (8 * k.units as u64 + 30),
         _ => 0,
     };
     let mut touched = kind.reads();

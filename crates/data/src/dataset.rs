@@ -36,7 +36,7 @@ impl Dataset {
     /// # Errors
     /// `Shape` unless both have a first axis, of the same length.
     pub fn new(x: Tensor, y: Tensor) -> Result<Dataset> {
-        let (xs, ys) = (x.shape(), y.shape());
+        let (xs, ys) = (x.check()?.shape(), y.check()?.shape());
         let (Some(&x_len), Some(&y_len)) = (xs.first(), ys.first()) else {
             return Err(Error::shape(format!(
                 "a dataset needs a first axis that counts the examples, but x has shape {xs} and y has shape {ys}"

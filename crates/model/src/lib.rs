@@ -14,6 +14,11 @@
 //! # }
 //! ```
 
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod activations;
 pub mod callbacks;
 pub mod config;

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::layers;
 use crate::model::{Sequential, Training};
 use crate::{losses, metrics, optimizers};
-use ibex_core::{DType, Data, Device, Error, Result, Shape, Variable};
+use ibex_core::{DType, Data, Error, Result, Shape, Variable};
 use ibex_data::io::{failed, write_atomic};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
@@ -27,6 +27,8 @@ struct Header {
     input_shape: Vec<usize>,
     input_dtype: String,
     seed: u64,
+    #[serde(default)]
+    epochs: u32,
     layers: Vec<LayerHeader>,
     compile: Option<CompileHeader>,
 }
@@ -157,6 +159,7 @@ impl Sequential {
             input_shape: self.input_shape().to_vec(),
             input_dtype: self.input_dtype().name().into(),
             seed: self.seed_value(),
+            epochs: self.epochs(),
             layers: self.nodes().iter().map(layer).collect::<Result<_>>()?,
             compile: self.training.as_ref().map(compile).transpose()?,
         })
@@ -165,6 +168,7 @@ impl Sequential {
     fn from_header(header: Header) -> Result<Sequential> {
         let dtype = dtype_from(&header.input_dtype)?;
         let mut model = Sequential::with_dtype(header.input_shape, dtype).named(header.name).seed(header.seed);
+        model.set_epochs(header.epochs);
         for layer in header.layers {
             let loaded = layers::from_config(&layer.class_name, layer.config);
             let loaded = loaded.map_err(|e| e.context(format!("layer {} ({})", layer.name, layer.class_name)))?;
@@ -208,7 +212,9 @@ impl Sequential {
             let Some(view) = tensors.get(&name[..]) else {
                 return Err(Error::format(format!("the file has no tensor {name}")));
             };
-            let dtype = view_dtype(view.dtype()).filter(|d| *d == variable.dtype());
+            // Truth values are written as the `u32` that they are in memory.
+            let equal = |d: &DType| *d == variable.dtype() || (*d, variable.dtype()) == (DType::U32, DType::Bool);
+            let dtype = view_dtype(view.dtype()).filter(equal).map(|_| variable.dtype());
             let Some(dtype) = dtype.filter(|_| view.shape() == &variable.shape()[..]) else {
                 return Err(Error::format(format!(
                     "tensor {name} is {:?} {}, the model needs {} {}",
@@ -225,14 +231,6 @@ impl Sequential {
             Some(name) => Err(Error::format(format!("the file has a tensor {name} that no layer of its model has"))),
             None => Ok(()),
         }
-    }
-
-    /// A model with the same layers, weights and state on another device.
-    ///
-    /// # Errors
-    /// As [`Sequential::to_bytes`].
-    pub async fn copy_to(&mut self, device: &Device) -> Result<Sequential> {
-        Ok(Sequential::from_bytes(&self.to_bytes().await?)?.on(device))
     }
 }
 

@@ -175,7 +175,7 @@ fn common_space(a: &Loop, b: &Loop) -> Option<(Loop, Loop)> {
         return match (a.reduce, b.reduce) {
             (0, 0) => Some((a, b)),
             (0, _) => Some((Loop { outer: b.outer, reduce: b.reduce, ..a }, b)),
-            (_, 0) => Some((Loop { outer: a.outer, reduce: a.reduce, ..b.clone() }, a.clone())).map(|(b, a)| (a, b)),
+            (_, 0) => Some((a.clone(), Loop { outer: a.outer, reduce: a.reduce, ..b })),
             _ if (a.outer, a.reduce) == (b.outer, b.reduce) => Some((a, b)),
             _ => None,
         };
@@ -208,7 +208,7 @@ fn points(plain: &Loop, whole: &Loop) -> Option<(Loop, Loop)> {
     }
     let full = [&dims[..outer], &whole.dims[range.clone()], &dims[outer..]].concat();
     let whole = refined(whole, &full)?;
-    let (_, body) = (0, reshape_body(&plain.body, &plain.dims, &dims)?);
+    let body = reshape_body(&plain.body, &plain.dims, &dims)?;
     let body = map_views(&body, |view| {
         let mut view = view.clone();
         for k in 0..whole.reduce {

@@ -123,7 +123,12 @@ pub(crate) fn infer(op: &Op, inputs: &[(&Shape, DType)], given: Option<Shape>) -
             if pads.len() != x()?.rank() {
                 return fail(format!("{} pads for {} axes", pads.len(), x()?.rank()));
             }
-            Ok((x()?.iter().zip(pads).map(|(d, (lo, hi))| d + lo + hi).collect::<Vec<_>>().into(), dtype))
+            let padded =
+                |(d, (lo, hi)): (&usize, &(usize, usize))| lo.checked_add(*hi).and_then(|pad| pad.checked_add(*d));
+            match x()?.iter().zip(pads).map(padded).collect::<Option<Vec<_>>>() {
+                Some(shape) => Ok((shape.into(), dtype)),
+                None => fail(format!("pads {pads:?} are too large")),
+            }
         }
         Op::Flip(axes) => match axes.iter().find(|&&a| x().is_ok_and(|x| a >= x.rank())) {
             Some(axis) => fail(format!("no axis {axis}")),

@@ -169,8 +169,8 @@ pub struct ConvGeometry {
 impl ConvGeometry {
     /// Floating-point operations of the forward pass and of either gradient: two for each product.
     pub fn flops(&self) -> u64 {
-        let space: usize = self.output.iter().chain(&self.kernel).product();
-        2 * (self.n * space * self.cin * self.cout) as u64
+        let space: u64 = self.output.iter().chain(&self.kernel).map(|&d| d as u64).product();
+        2 * space * [self.n, self.cin, self.cout].map(|d| d as u64).iter().product::<u64>()
     }
 
     /// Elements of the input.

@@ -39,7 +39,7 @@ pub enum KernelKind {
     Lstm(Lstm),
     /// Its gradient.
     LstmGrad(LstmGrad),
-    /// `bytes` from the start of one buffer to another.
+    /// All of one buffer to another of the same size.
     Copy {
         /// Read.
         from: BufferId,

@@ -21,11 +21,10 @@ impl Tensor {
     #[track_caller]
     pub fn from_data(data: impl Into<Arc<Data>>, shape: impl Into<Shape>) -> Tensor {
         let (data, shape) = (data.into(), shape.into());
-        if data.len() != shape.elements() {
+        if super::too_large(&shape).is_some() || data.len() != shape.elements() {
             return Tensor::poisoned(Error::shape(format!(
-                "{} numbers do not fill shape {shape}, which has {} elements",
+                "{} numbers do not fill shape {shape}; give as many as the product of its axes",
                 data.len(),
-                shape.elements()
             )));
         }
         let dtype = data.dtype();

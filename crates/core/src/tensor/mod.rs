@@ -55,6 +55,9 @@ impl Tensor {
         if let Some(bad) = inputs.iter().find(|t| t.0.error.is_some()) {
             return bad.clone();
         }
+        if let Some(error) = shape.as_ref().and_then(too_large) {
+            return Tensor::poisoned(error.at(site));
+        }
         let specs: Vec<(&Shape, DType)> = inputs.iter().map(|t| (&t.0.shape, t.0.dtype)).collect();
         match infer(&op, &specs, shape) {
             Ok((shape, dtype)) => Tensor::node(op, inputs, shape, dtype, site),
@@ -69,6 +72,9 @@ impl Tensor {
         dtype: DType,
         site: &'static Location<'static>,
     ) -> Tensor {
+        if let Some(error) = too_large(&shape) {
+            return Tensor::poisoned(error.at(site));
+        }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Tensor(Arc::new(Node { id, op, inputs, shape, dtype, site, error: None }))
     }
@@ -79,6 +85,7 @@ impl Tensor {
         let site = error.site().unwrap_or(Location::caller());
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let (op, shape) = (Op::Full(Scalar::Float(f32::NAN)), Shape::default());
+        let error = error.at(site);
         Tensor(Arc::new(Node { id, op, inputs: Vec::new(), shape, dtype: DType::F32, site, error: Some(error) }))
     }
 
@@ -158,6 +165,13 @@ impl Tensor {
     pub(crate) fn is_zero(&self) -> bool {
         self.uniform().is_some_and(|v| v.to_f64() == 0.0)
     }
+}
+
+/// Shapes whose bytes no machine can address are mistakes, and their products would overflow.
+fn too_large(shape: &Shape) -> Option<Error> {
+    let bytes = shape.iter().try_fold(4usize, |product, &d| product.checked_mul(d));
+    let fits = bytes.is_some_and(|bytes| bytes <= isize::MAX as usize) || shape.contains(&0);
+    (!fits).then(|| Error::shape(format!("shape {shape} has more elements than memory can hold")))
 }
 
 impl fmt::Debug for Tensor {

@@ -5,6 +5,9 @@ use crate::graph::{Binary, Op};
 use crate::{Error, Shape};
 use std::panic::Location;
 
+/// Additions that a slice of a sum of pads looks through: a few, since it visits every path.
+const SUMMANDS: usize = 8;
+
 impl Tensor {
     /// The same elements in row-major order under another shape with as many elements.
     #[track_caller]
@@ -91,8 +94,15 @@ impl Tensor {
             return self.clone();
         }
         // Gradients pad what the forward pass sliced and slice it again; undone here so that no zeros are ever stored.
+        let inside =
+            |((start, len), dim): ((&usize, &usize), &usize)| start.checked_add(*len).is_some_and(|end| end <= *dim);
+        let valid = self.check().is_ok()
+            && (starts.len(), lens.len()) == (self.rank(), self.rank())
+            && starts.iter().zip(lens).zip(self.shape().iter()).all(inside);
         match self.op() {
-            Op::Full(value) if self.check().is_ok() => return Tensor::full_at(lens, *value, self.dtype(), site),
+            // The error is told where all are: see `infer`.
+            _ if !valid => {}
+            Op::Full(value) => return Tensor::full_at(lens, *value, self.dtype(), site),
             Op::Pad(pads) if starts.len() == pads.len() => {
                 let inner = &self.inputs()[0];
                 let axes = || starts.iter().zip(lens).zip(pads.iter().zip(&inner.shape()[..]));
@@ -104,7 +114,7 @@ impl Tensor {
                     return inner.slice_at(&shifted, lens, site);
                 }
             }
-            Op::Binary(Binary::Add) if self.inputs().iter().all(|t| t.is_padded()) => {
+            Op::Binary(Binary::Add) if self.is_padded(SUMMANDS) => {
                 return self.inputs()[0].slice_at(starts, lens, site) + self.inputs()[1].slice_at(starts, lens, site);
             }
             _ => {}
@@ -112,11 +122,11 @@ impl Tensor {
         Tensor::record(Op::Slice(starts.to_vec()), vec![self.clone()], Some(Shape::from(lens)), site)
     }
 
-    /// A pad, or a sum of pads.
-    fn is_padded(&self) -> bool {
+    /// A pad, or a sum of pads, of no more than `depth` additions on a path.
+    fn is_padded(&self, depth: usize) -> bool {
         match self.op() {
             Op::Pad(_) => true,
-            Op::Binary(Binary::Add) => self.inputs().iter().all(Tensor::is_padded),
+            Op::Binary(Binary::Add) => depth > 0 && self.inputs().iter().all(|t| t.is_padded(depth - 1)),
             _ => false,
         }
     }

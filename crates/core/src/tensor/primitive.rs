@@ -77,6 +77,7 @@ impl Tensor {
         // Only identities that hold for NaN and infinities too.
         if op == Op::Binary(Binary::Add)
             && other.is_zero()
+            && (other.dtype(), true) == (self.dtype(), self.dtype() != DType::Bool)
             && self.shape().broadcast(other.shape()).as_ref() == Some(self.shape())
         {
             return self.clone();

@@ -131,8 +131,16 @@ impl<'a> Weights<'a> {
     }
 
     /// Initial numbers for the next weight to be declared, for those that need more than an initializer.
+    ///
+    /// Poisoned if there is no memory for so many.
     pub fn draw(&self, shape: impl Into<Shape>, initializer: Initializer) -> Tensor {
-        initializer.tensor(&shape.into(), self.seed, (self.before + self.list.len()) as u32)
+        let shape = shape.into();
+        // Drawn in `f64`: asked for first, since a file may name any size.
+        let count = shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d));
+        if count.is_none_or(|count| Vec::<f64>::new().try_reserve_exact(count).is_err()) {
+            return Tensor::poisoned(Error::out_of_memory(format!("no memory for a weight of shape {shape}")));
+        }
+        initializer.tensor(&shape, self.seed, (self.before + self.list.len()) as u32)
     }
 
     /// Declares a weight with a given initial value.

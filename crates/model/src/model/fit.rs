@@ -158,7 +158,7 @@ impl Sequential {
             let mut progress = Progress::new(verbose, steps);
             progress.epoch(epoch, epochs);
             let seed = run.model.seed_value();
-            let order = if shuffle { view.shuffled(seed, epoch as u32) } else { view.indices() };
+            let order = if shuffle { view.shuffled(seed, run.model.epochs()) } else { view.indices() };
             run.model.reset_totals()?;
             for (i, batch) in order.chunks(batch_size).enumerate() {
                 run.model.step(Kind::Train, &rows, batch)?;
@@ -170,6 +170,7 @@ impl Sequential {
                     callback.on_train_batch_end(i, &mut run)?;
                 }
             }
+            run.model.set_epochs(run.model.epochs().wrapping_add(1));
             let mut logs = run.model.totals().await?;
             if let Some((rows, view)) = &held_out {
                 let values =
@@ -297,8 +298,10 @@ impl Sequential {
             return Err(Error::value(format!("{what}: there are no samples")));
         }
         let rows = Rows { x: column(&device, &data.x).await?, y: column(&device, &data.y).await? };
-        finite(&rows.x).map_err(|e| e.context(format!("{what}: x")))?;
-        finite(&rows.y).map_err(|e| e.context(format!("{what}: y")))?;
+        let order = view.indices();
+        let used = order.first().map_or(0..0, |&first| first as usize..first as usize + order.len());
+        finite(&rows.x, used.clone()).map_err(|e| e.context(format!("{what}: x")))?;
+        finite(&rows.y, used).map_err(|e| e.context(format!("{what}: y")))?;
         let loss = &self.training()?.loss;
         loss.check_targets(&rows.y.data, self.output_shape()).map_err(|e| e.context(format!("{what}: y")))?;
         Ok(rows)
@@ -345,11 +348,16 @@ fn split(view: &View, share: f64) -> Result<(View, View)> {
     view.split_at(middle as usize)
 }
 
-fn finite(column: &Column) -> Result<()> {
+/// Looks for NaN and infinities in some samples.
+fn finite(column: &Column, samples: std::ops::Range<usize>) -> Result<()> {
+    let width = column.row.elements();
+    let range = samples.start * width..samples.end * width;
     let bad = match &*column.data {
-        Data::F32(v) => v.iter().position(|v| !v.is_finite()).map(|i| (i, v[i].to_string())),
+        Data::F32(v) => {
+            v[range.clone()].iter().position(|v| !v.is_finite()).map(|i| (i, v[range.start + i].to_string()))
+        }
         Data::F16(_) | Data::BF16(_) => {
-            let v = column.data.to_f64();
+            let v = &column.data.to_f64()[range.clone()];
             v.iter().position(|v| !v.is_finite()).map(|i| (i, v[i].to_string()))
         }
         _ => None,
@@ -357,7 +365,7 @@ fn finite(column: &Column) -> Result<()> {
     match bad {
         None => Ok(()),
         Some((at, value)) => {
-            let sample = at / column.row.elements().max(1);
+            let sample = samples.start + at / width.max(1);
             Err(Error::value(format!(
                 "sample {sample} holds {value}; training needs finite numbers, so clean the data first"
             )))

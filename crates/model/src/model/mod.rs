@@ -33,6 +33,8 @@ pub struct Sequential {
     input: Shape,
     input_dtype: DType,
     seed: u64,
+    /// Epochs of training so far, which number the orders of shuffling.
+    epochs: u32,
     nodes: Vec<Node>,
     broken: Option<Error>,
     device: Option<Device>,
@@ -52,6 +54,8 @@ pub(crate) struct Node {
     pub weights: Vec<Weight>,
     /// Output shape without the batch axis.
     pub output: Shape,
+    /// Element type of the output.
+    dtype: DType,
     /// Where it was added.
     site: &'static Location<'static>,
 }
@@ -103,6 +107,7 @@ impl Sequential {
             input: input.into(),
             input_dtype: dtype,
             seed: 0,
+            epochs: 0,
             nodes: Vec::new(),
             broken: None,
             device: None,
@@ -135,6 +140,7 @@ impl Sequential {
     #[must_use]
     pub fn on(mut self, device: &Device) -> Self {
         self.device = Some(device.clone());
+        self.plans.clear();
         self
     }
 
@@ -155,6 +161,7 @@ impl Sequential {
     }
 
     fn push(mut self, name: Option<String>, layer: Box<dyn Layer>, site: &'static Location<'static>) -> Self {
+        self.plans.clear();
         if self.broken.is_none()
             && let Err(error) = self.try_push(name, layer, site)
         {
@@ -187,8 +194,8 @@ impl Sequential {
         let mut weights = Weights::new(&name, self.seed, before);
         layer.build(&mut weights, &sample).map_err(|e| e.context(describe(&input)))?;
         let weights = weights.into_list();
-        let node = Node { name: name.clone(), layer, weights, output: Shape::default(), site };
-        let dtype = self.nodes.last().map_or(self.input_dtype, |_| DType::F32);
+        let node = Node { name: name.clone(), layer, weights, output: Shape::default(), dtype: DType::F32, site };
+        let dtype = self.nodes.last().map_or(self.input_dtype, |n| n.dtype);
         let x = Tensor::zeros(sample, dtype).stop_gradient();
         let y = node.call(&x, false, &Tensor::random_key(0), &mut 0, &mut Vec::new())?;
         let output = match y.shape().split_first() {
@@ -199,7 +206,7 @@ impl Sequential {
                 );
             }
         };
-        self.nodes.push(Node { output, ..node });
+        self.nodes.push(Node { output, dtype: y.dtype(), ..node });
         Ok(())
     }
 
@@ -353,6 +360,14 @@ impl Sequential {
     pub(crate) fn seed_value(&self) -> u64 {
         self.seed
     }
+
+    pub(crate) fn epochs(&self) -> u32 {
+        self.epochs
+    }
+
+    pub(crate) fn set_epochs(&mut self, epochs: u32) {
+        self.epochs = epochs;
+    }
 }
 
 impl Node {
@@ -368,8 +383,12 @@ impl Node {
         let mut cx = Context { layer: &self.name, weights: &self.weights, training, key, stream, losses };
         let y = self.layer.call(x, &mut cx).and_then(|y| y.check().cloned());
         y.map_err(|e| {
-            let what =
-                format!("layer {} ({}) for input {}", self.name, self.layer.class_name(), batched(&x.shape()[1..]));
+            let what = format!(
+                "layer {} ({}) for input {}",
+                self.name,
+                self.layer.class_name(),
+                batched(x.shape().get(1..).unwrap_or_default())
+            );
             // The user's own layers show where they went wrong, ours where they were added.
             let ours = e.site().is_none_or(|s| s.file().starts_with(SOURCES));
             let e = e.context(what);

@@ -8,9 +8,9 @@ use std::sync::Arc;
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
-    /// `(x, y [, sample weights])`, no results: weights, optimizer state, loss and metrics are updated in place.
+    /// `(x, y)`, no results: weights, optimizer state, loss and metrics are updated in place.
     Train,
-    /// `(x, y [, sample weights])`, no results: loss and metrics are updated in place.
+    /// `(x, y)`, no results: loss and metrics are updated in place.
     Evaluate,
     /// `(x)` to predictions.
     Predict,
@@ -24,6 +24,8 @@ impl Sequential {
             return Ok(plan.clone());
         }
         let device = self.open()?;
+        // Plans belong to a device: what is the default later no longer matters.
+        self.device = Some(device.clone());
         let key = self.key()?;
         let plan = Plan::trace(&device, specs, |args| {
             let training = kind == Kind::Train;
@@ -68,10 +70,10 @@ impl Sequential {
 
     /// The scalar loss; also adds the batch to the sums of the loss and of every metric.
     fn loss(&self, t: &Training, args: &[Tensor], y_pred: &Tensor, extra: &[Tensor]) -> Result<Tensor> {
-        let (y_true, weights) = (&args[1], args.get(2));
+        let y_true = &args[1];
         let each = t.loss.call(y_true, y_pred).and_then(|l| l.check().cloned());
         let each = each.map_err(|e| e.context(format!("loss {} of the model's output", t.loss.class_name())))?;
-        let mut loss = t.loss.reduction().apply(&each, weights);
+        let mut loss = t.loss.reduction().apply(&each, None);
         for term in extra {
             loss = loss + term;
         }

@@ -1,19 +1,36 @@
 //! Every case on the default adapter. Without one the tests say that they were skipped, unless `IBEX_REQUIRE_GPU=1`.
 
-use ibex_check::{cases, failures};
+use ibex_check::{cases, failures, random_graph, random_step, shrink};
 use ibex_core::Device;
 use ibex_wgpu::{Options, WgpuBackend};
+
+/// The default adapter; `None` where there is none and none is required.
+fn open(unfused: bool) -> Option<Device> {
+    match WgpuBackend::open_blocking(0, Options { unfused, ..Options::default() }) {
+        Ok(backend) => Some(Device::new(backend)),
+        Err(e) => {
+            assert!(std::env::var_os("IBEX_REQUIRE_GPU").is_none(), "a GPU is required, but {e}");
+            println!("skipped: {e}");
+            None
+        }
+    }
+}
+
+/// `IBEX_SEEDS` asks for more: a software adapter compiles each graph anew.
+#[test]
+fn random_programs() {
+    let Some(device) = open(false) else { return };
+    let seeds = std::env::var("IBEX_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    for seed in 0..seeds {
+        assert_eq!(shrink(16, |n| random_graph(seed, n), |c| ibex_check::compare(&device, c)), None, "{seed}");
+        assert_eq!(shrink(8, |n| random_step(seed, n), |c| ibex_check::compare(&device, c)), None, "{seed}");
+    }
+}
 
 /// Runs the cases of one group with fusion and without, and reports all failures together.
 fn group(name: &str) {
     for unfused in [false, true] {
-        let device = match WgpuBackend::open_blocking(0, Options { unfused, ..Options::default() }) {
-            Ok(backend) => Device::new(backend),
-            Err(e) => {
-                assert!(std::env::var_os("IBEX_REQUIRE_GPU").is_none(), "a GPU is required, but {e}");
-                return println!("skipped: {e}");
-            }
-        };
+        let Some(device) = open(unfused) else { return };
         let filter = std::env::var("IBEX_CHECK").unwrap_or_default();
         let list = cases();
         let own: Vec<_> = list.iter().filter(|c| c.name.split('/').next() == Some(name)).collect();

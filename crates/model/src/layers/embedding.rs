@@ -2,10 +2,11 @@
 
 use super::{Config, Context, Layer, Weights};
 use crate::{Initializer, config};
-use ibex_core::{DType, Error, Result, Shape, Tensor};
+use ibex_core::{DType, Data, Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Row `x` of a table for each number `x` from 0 to `input_dim - 1`: integers `(batch, ..)` to `(batch, .., output_dim)`. A number out of range gives NaN.
+/// Row `x` of a table for each number `x` from 0 to `input_dim - 1`: integers `(batch, ..)` to `(batch, .., output_dim)`. A number out of range is an
+/// error before anything runs, and gives NaN where an embedding is not the first layer.
 ///
 /// The model takes integers if it is made with `Sequential::with_dtype(shape, DType::I32)`.
 ///
@@ -45,6 +46,23 @@ impl Layer for Embedding {
 
     fn build(&self, weights: &mut Weights, _input: &Shape) -> Result<()> {
         weights.add("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer)
+    }
+
+    fn check_data(&self, data: &Data) -> Result<()> {
+        let rows = self.input_dim as f64;
+        let bad = match data {
+            Data::I32(v) => v.iter().position(|&i| i < 0 || f64::from(i) >= rows).map(|at| (at, v[at].to_string())),
+            Data::U32(v) => v.iter().position(|&i| f64::from(i) >= rows).map(|at| (at, v[at].to_string())),
+            _ => None,
+        };
+        match bad {
+            None => Ok(()),
+            Some((at, value)) => Err(Error::value(format!(
+                "number {value} at position {at} is out of range: the table has {} rows, so numbers are 0 to {}",
+                self.input_dim,
+                self.input_dim.saturating_sub(1)
+            ))),
+        }
     }
 
     fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor> {

@@ -8,7 +8,7 @@ pub use window::Pair;
 
 use crate::config::{self, Config};
 use crate::initializers::Initializer;
-use ibex_core::{Error, ErrorKind, Result, Shape, Tensor, Variable};
+use ibex_core::{Data, Error, ErrorKind, Result, Shape, Tensor, Variable};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{PoisonError, RwLock};
@@ -61,6 +61,14 @@ pub trait Layer: Debug + Send + Sync + 'static {
     /// # Errors
     /// If the layer does not take such inputs. The model adds the layer's name.
     fn build(&self, _weights: &mut Weights, _input: &Shape) -> Result<()> {
+        Ok(())
+    }
+
+    /// Looks at the numbers that the model is given, if this is its first layer, before anything runs on them.
+    ///
+    /// # Errors
+    /// `Value` for a number that the layer does not take, saying which.
+    fn check_data(&self, _data: &Data) -> Result<()> {
         Ok(())
     }
 

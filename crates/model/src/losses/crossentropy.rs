@@ -167,4 +167,15 @@ impl Loss for BinaryCrossentropy {
     fn reduction(&self) -> Reduction {
         self.reduction
     }
+
+    fn check_targets(&self, targets: &Data, _pred: &Shape) -> Result<()> {
+        let values = targets.to_f64();
+        match values.iter().position(|v| !(0.0..=1.0).contains(v)) {
+            None => Ok(()),
+            Some(at) => Err(Error::value(format!(
+                "target {} at position {at} is out of range: binary cross-entropy takes probabilities from 0 to 1",
+                values[at]
+            ))),
+        }
+    }
 }

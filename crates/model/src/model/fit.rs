@@ -250,6 +250,7 @@ impl Sequential {
         let device = self.open()?;
         self.check_input(x, "predict")?;
         let column = column(&device, x).await?;
+        self.check_data(&column, "predict")?;
         let n = x.dim(0);
         let all: Vec<u32> =
             (0..u32::try_from(n).map_err(|_| Error::shape("predict: more than 2^32 samples"))?).collect();
@@ -289,6 +290,16 @@ impl Sequential {
         Ok(())
     }
 
+    /// Lets the first layer look at the inputs.
+    fn check_data(&self, x: &Column, what: &str) -> Result<()> {
+        let first = self.nodes().first().map_or(Ok(()), |node| {
+            node.layer
+                .check_data(&x.data)
+                .map_err(|e| e.context(format!("layer {} ({})", node.name, node.layer.class_name())))
+        });
+        first.map_err(|e| e.context(format!("{what}: x")))
+    }
+
     /// Checks data against the model and brings it to host memory.
     pub(super) async fn rows(&mut self, view: &View, what: &str) -> Result<Rows> {
         let device = self.open()?;
@@ -302,6 +313,7 @@ impl Sequential {
         let used = order.first().map_or(0..0, |&first| first as usize..first as usize + order.len());
         finite(&rows.x, used.clone()).map_err(|e| e.context(format!("{what}: x")))?;
         finite(&rows.y, used).map_err(|e| e.context(format!("{what}: y")))?;
+        self.check_data(&rows.x, what)?;
         let loss = &self.training()?.loss;
         loss.check_targets(&rows.y.data, self.output_shape()).map_err(|e| e.context(format!("{what}: y")))?;
         Ok(rows)

@@ -92,3 +92,24 @@ fn weights_without_gradient() -> Result<()> {
     says(model.fit((&x, &y), Fit::epochs(1).verbose(0)), ErrorKind::Model, &["idle/spare"]);
     Ok(())
 }
+
+/// Targets and inputs that no row of the model answers to.
+#[test]
+fn numbers_out_of_range() -> Result<()> {
+    for device in devices() {
+        let mut model = Sequential::with_dtype([3], DType::I32).on(&device);
+        model = model.add(Embedding::new(5, 2)).add(Flatten::new()).add(Dense::new(1).activation(Sigmoid));
+        model.compile(SGD::new(0.1), BinaryCrossentropy::new(), ())?;
+        let x = Tensor::from_vec(vec![0, 1, 2, 3, 4, 5], [2, 3]);
+        let y = Tensor::from_vec(vec![0f32, 1.0], [2]);
+        let error = model.fit((&x, &y), Fit::epochs(1).verbose(0)).expect_err("5 is no row").to_string();
+        assert!(error.contains("number 5 at position 5") && error.contains("0 to 4"), "{error}");
+        let error = model.predict(&Tensor::from_vec(vec![0, -1, 2], [1, 3])).expect_err("-1 is no row").to_string();
+        assert!(error.contains("number -1 at position 1") && error.contains("embedding"), "{error}");
+        let good = Tensor::from_vec(vec![0, 1, 2, 3, 4, 4], [2, 3]);
+        let y = Tensor::from_vec(vec![0f32, 2.0], [2]);
+        let error = model.fit((&good, &y), Fit::epochs(1).verbose(0)).expect_err("2 is no probability").to_string();
+        assert!(error.contains("target 2 at position 1"), "{error}");
+    }
+    Ok(())
+}

@@ -1,18 +1,18 @@
 //! Convolutions by implicit matrix product.
 
-use super::gemm::{self, Panel, Tile};
-use super::im2col::{Axis, Im2col, Place, Windows};
-use super::sink::{Floats, FloatsRef, Scratch, Shared, Sink, grain};
+use super::gemm::{self, Tile};
+use super::sink::{Floats, FloatsRef, Scratch, Shared, Sink, grain, with_local};
+use super::windows::{Axis, Strip, Windows};
 use crate::epilogue::Epilogue;
 use crate::memory::Memory;
 use crate::threads::{parallel, threads};
 use ibex_core::graph::ConvGeometry;
 use ibex_core::program::{self, ConvPass};
 
-/// Most rows of one task.
-const ROWS: usize = 112;
-/// Most columns that pass by while a left panel stays in cache.
-const COLS: usize = 512;
+/// Most floats of the result of one task.
+const RESULTS: usize = 1 << 15;
+/// Pixels whose share of a kernel gradient is added at a time: their windows and a panel of their gradients stay in the first-level cache.
+const PIXELS: usize = 128;
 /// Most floats of a kernel gradient that one task accumulates.
 const PARTIAL: usize = 1 << 16;
 
@@ -33,8 +33,6 @@ pub(crate) struct Conv {
 
 /// Splits of a kernel gradient.
 struct Splits {
-    /// Blocks of pixels.
-    blocks: Vec<std::ops::Range<usize>>,
     /// How many partial sums.
     sums: usize,
     /// Rows of one task.
@@ -149,31 +147,36 @@ impl Conv {
         // SAFETY: packed above, and only read from here on.
         let packed: &[f32] = unsafe { packed.slice(0, packed.len()) };
 
-        // All groups of the pixels `rows` of one phase.
-        let block = |phase: usize, rows: std::ops::Range<usize>, tile: Tile| {
+        // All groups of the pixels of a strip of one phase.
+        let compute = |phase: usize, strip: &Strip, tile: Tile| {
             let windows = &self.phases[phase];
+            if windows.len == 0 {
+                // SAFETY: the tile has all rows and groups.
+                return unsafe { tile.zero(strip.len(), width) };
+            }
             let len = self.packed_len(windows);
             let before: usize = self.phases[..phase].iter().map(|w| g.groups * self.packed_len(w)).sum();
-            for group in 0..g.groups {
-                let rhs = &packed[before + group * len..][..len];
-                let lhs = Im2col { data: image, windows, channel: group * from };
-                for cols in gemm::split(0..to.div_ceil(isa.cols), COLS / isa.cols) {
-                    let cols = cols.start * isa.cols..(cols.end * isa.cols).min(to);
-                    let part = Tile { at: tile.at.wrapping_add(group * to + cols.start), ..tile };
-                    // SAFETY: the tile has all rows and groups.
-                    unsafe { gemm::block(isa, &lhs, rows.clone(), rhs, windows.len, to, cols, part) };
+            windows.with(image, strip, |left| {
+                for group in 0..g.groups {
+                    let rhs = &packed[before + group * len..][..len];
+                    let (at, part) = (left.at.wrapping_add(group * from), tile.at.wrapping_add(group * to));
+                    let part = Tile { at: part, ..tile };
+                    // SAFETY: `with` answers for what is read; the tile has all rows and groups.
+                    unsafe { gemm::gathered(isa, at, left.places, left.elements, rhs, to, part, false) };
                 }
-            }
+            });
         };
 
         if self.residues == [1; 3] {
-            let flops = 2 * width * self.phases[0].len.max(1);
-            let each = grain(pixels, flops).min(ROWS).next_multiple_of(isa.rows);
-            let tasks: Vec<_> = gemm::split(0..pixels, each).collect();
-            parallel(tasks.len(), |task| {
-                let rows = tasks[task].clone();
-                // SAFETY: tasks have disjoint pixels.
-                unsafe { sink.tile(rows.start * width, rows.len(), width, width, |tile| block(0, rows.clone(), tile)) };
+            let windows = &self.phases[0];
+            let strips = windows.strips(g.n);
+            let each = grain(strips, 2 * width * windows.len.max(1) * (pixels / strips));
+            parallel(strips.div_ceil(each), |task| {
+                for strip in (task * each..((task + 1) * each).min(strips)).map(|i| windows.strip(i)) {
+                    let start = windows.first(&strip) * width;
+                    // SAFETY: strips have disjoint pixels.
+                    unsafe { sink.tile(start, strip.len(), width, width, |tile| compute(0, &strip, tile)) };
+                }
             });
             return;
         }
@@ -187,10 +190,10 @@ impl Conv {
                 let compute = |tile: Tile| {
                     for w in 0..rw {
                         let phase = (d % rd * rh + h % rh) * rw + w;
-                        let [gd, gh, gw] = self.phases[phase].grid;
-                        let first = ((n * gd + d / rd) * gh + h / rh) * gw;
-                        let part = Tile { at: tile.at.wrapping_add(w * tile.ld), ld: tile.ld * rw };
-                        block(phase, first..first + gw, part);
+                        for strip in self.phases[phase].row(n, d / rd, h / rh) {
+                            let at = tile.at.wrapping_add((w + strip.columns.start * rw) * tile.ld);
+                            compute(phase, &strip, Tile { at, ld: tile.ld * rw });
+                        }
                     }
                 };
                 // SAFETY: tasks have disjoint image rows.
@@ -203,14 +206,14 @@ impl Conv {
         let g = &self.geometry;
         let (m, n) = (self.phases[0].len, self.channels().1);
         let pixels = g.n * g.output.iter().product::<usize>();
-        let blocks: Vec<_> = gemm::k_blocks(pixels).collect();
         let rows = gemm::isa().rows;
         let most = (PARTIAL / n.max(1) / rows).max(4) * rows;
         let rows: Vec<_> = gemm::split(0..m, most).collect();
         // A fixed number of partial sums, added in a fixed order: the result depends on nothing but the number of threads.
         let work = 2 * m * n * pixels / (1 << 18) + 1;
-        let sums = (threads() * 2).div_ceil((rows.len() * g.groups).max(1)).min(blocks.len()).min(work).max(1);
-        Splits { blocks, sums, rows }
+        let sums =
+            (threads() * 2).div_ceil((rows.len() * g.groups).max(1)).min(self.phases[0].strips(g.n)).min(work).max(1);
+        Splits { sums, rows }
     }
 
     /// Kernel gradient: the rows are window elements, the contraction runs over pixels and is split.
@@ -222,7 +225,9 @@ impl Conv {
             return;
         }
         let windows = &self.phases[0];
-        let Splits { blocks, sums, rows } = self.splits();
+        let Splits { sums, rows } = self.splits();
+        let strips = windows.strips(g.n);
+        let panels = to.div_ceil(isa.cols);
         let mut guard = self.scratch.get();
         let partial = Shared::new(&mut guard);
         parallel(sums * g.groups * rows.len(), |task| {
@@ -230,34 +235,29 @@ impl Conv {
             let (group, sum) = (rest % g.groups, rest / g.groups);
             let at = partial.at(sum * total + part.start * g.cout + group * to);
             let tile = Tile { at, ld: g.cout };
-            let mine = blocks.len() * sum / sums..blocks.len() * (sum + 1) / sums;
+            let mine = strips * sum / sums..strips * (sum + 1) / sums;
             if mine.is_empty() {
                 // SAFETY: the task's own rows and columns of its partial sum.
                 return unsafe { tile.zero(part.len(), to) };
             }
-            let lhs = Im2col { data: image, windows, channel: group * from };
-            let panels = to.div_ceil(isa.cols);
-            let mut places = [Place::default(); gemm::KC];
-            let mut panel = Panel::new();
-            super::sink::with_local(gemm::KC * panels * isa.cols, |rhs| {
-                for block in mine.clone() {
-                    let ks = blocks[block].clone();
-                    for (p, out) in rhs.chunks_exact_mut(ks.len() * isa.cols).take(panels).enumerate() {
-                        let row = |k: usize| k * g.cout + group * to;
-                        gemm::pack_rhs(isa, grad, row, 1, to, ks.clone(), p, out);
-                    }
-                    let places = &mut places[..ks.len()];
-                    lhs.places(ks.start, places);
-                    for elements in gemm::split(part.clone(), isa.rows) {
-                        lhs.pack_transposed(elements.clone(), places, isa.rows, &mut panel);
-                        let at = tile.at.wrapping_add((elements.start - part.start) * tile.ld);
-                        let add = block > mine.start;
-                        // SAFETY: the task's own rows and columns of its partial sum.
-                        unsafe {
-                            let tile = Tile { at, ..tile };
-                            gemm::sweep(isa, true, &panel, elements.len(), ks.len(), rhs, 0..to, tile, add);
+            with_local(PIXELS * panels * isa.cols, |rhs| {
+                let mut add = false;
+                for strip in mine.map(|i| windows.strip(i)) {
+                    let first = windows.first(&strip);
+                    windows.with(image, &strip, |left| {
+                        for pixels in gemm::split(0..strip.len(), PIXELS) {
+                            let k = pixels.len();
+                            for (p, out) in rhs.chunks_exact_mut(k * isa.cols).take(panels).enumerate() {
+                                let row = |k: usize| (first + pixels.start + k) * g.cout + group * to;
+                                gemm::pack_rhs(isa, grad, row, 1, to, 0..k, p, out);
+                            }
+                            let at = left.at.wrapping_add(group * from);
+                            let (rows, steps) = (&left.elements[part.clone()], &left.places[pixels]);
+                            // SAFETY: `with` answers for what is read; the task's own rows and columns of its partial sum.
+                            unsafe { gemm::gathered(isa, at, rows, steps, rhs, to, tile, add) };
+                            add = true;
                         }
-                    }
+                    });
                 }
             });
         });
@@ -288,11 +288,19 @@ pub(crate) fn combine(partial: &Shared<f32>, sums: usize, total: usize, sink: &S
 /// The windows of one phase: over the input for the forward pass and the kernel gradient, over the output gradient for the
 /// input gradient.
 fn windows(g: &ConvGeometry, pass: ConvPass, phase: [usize; 3]) -> Windows {
+    // Windows of a strip: so many that the result stays in the second-level cache, few enough that all threads have some.
+    let (pixels, width, window) = match pass {
+        ConvPass::InputGrad => (g.input_elements() / (g.groups * g.cin).max(1), g.groups * g.cin, g.cout),
+        _ => (g.output_elements() / g.cout.max(1), g.cout, g.groups * g.cin),
+    };
+    let flops = 2 * width * window * g.kernel.iter().product::<usize>();
+    let fair = pixels.div_ceil(threads() * 4).max((1 << 17) / flops.max(1));
+    let most = fair.min(RESULTS / width.max(1)).max(4 * gemm::isa().rows);
     if pass != ConvPass::InputGrad {
         let axes = std::array::from_fn(|a| {
             (0..g.kernel[a]).map(|t| ((t * g.dilation[a]) as isize - g.pad[a] as isize, t)).collect::<Axis>()
         });
-        return Windows::new(g.input, g.groups * g.cin, g.cin, g.output, g.stride, &axes, g.kernel);
+        return Windows::new(g.input, g.groups * g.cin, g.cin, g.output, g.stride, axes, g.kernel, most);
     }
     // Input position `p = grid*stride + phase` met output `(p + pad - t*dilation) / stride` where that is whole.
     let axes = std::array::from_fn(|a| {
@@ -304,5 +312,5 @@ fn windows(g: &ConvGeometry, pass: ConvPass, phase: [usize; 3]) -> Windows {
         (0..g.kernel[a]).rev().filter_map(whole).collect::<Axis>()
     });
     let grid = std::array::from_fn(|a| g.input[a].saturating_sub(phase[a]).div_ceil(g.stride[a].max(1)));
-    Windows::new(g.output, g.cout, g.cout / g.groups.max(1), grid, [1; 3], &axes, g.kernel)
+    Windows::new(g.output, g.cout, g.cout / g.groups.max(1), grid, [1; 3], axes, g.kernel, most)
 }

@@ -4,7 +4,6 @@ mod col2im;
 mod conv;
 mod depthwise;
 mod gemm;
-mod im2col;
 mod index;
 mod lstm;
 mod matmul;
@@ -13,6 +12,7 @@ mod simd;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use crate::epilogue::Epilogue;
 use crate::memory::Memory;

@@ -60,18 +60,16 @@ impl Scratch {
     }
 }
 
-/// Runs `f` with `len` floats of this thread's own memory, of unspecified contents.
+/// Runs `f` with `len` floats of this thread's own memory, of unspecified contents; calls may nest.
 pub(crate) fn with_local<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local!(static LOCAL: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
-    LOCAL.with(|local| match local.try_borrow_mut() {
-        Ok(mut buffer) => {
-            if buffer.len() < len {
-                buffer.resize(len, 0.0);
-            }
-            f(&mut buffer[..len])
-        }
-        Err(_) => f(&mut vec![0.0; len]),
-    })
+    thread_local!(static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) });
+    let mut buffer = FREE.with_borrow_mut(|free| free.pop()).unwrap_or_default();
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    let result = f(&mut buffer[..len]);
+    FREE.with_borrow_mut(|free| free.push(buffer));
+    result
 }
 
 /// A float operand as `f32`: narrower types are widened into scratch memory first, once for each run, so that kernels exist

@@ -18,6 +18,55 @@ pub(crate) const MAX_COLS: usize = 32;
 /// Arguments: `k, a, b, step, c, ldc, n, add`. Rows of `b` are readable to the width of a full tile (half of it where `n` is no more).
 pub(crate) type Kernel = unsafe fn(usize, *const f32, *const f32, usize, *mut f32, usize, usize, bool);
 
+/// As [`Kernel`] with a left operand that is read where it lies: `a(r, p)` is `a[rows[r] + steps[p]]`.
+/// Arguments: `k, a, rows, steps, b, c, ldc, n, add`; rows of `b` follow each other.
+pub(crate) type Indirect =
+    unsafe fn(usize, *const f32, *const isize, *const isize, *const f32, *mut f32, usize, usize, bool);
+
+/// How a kernel reads its left operand.
+trait Left: Copy {
+    /// # Safety
+    /// `r` is below the kernel's rows, `p` below `k`.
+    unsafe fn at(self, r: usize, p: usize) -> f32;
+}
+
+/// A packed panel: element `(r, p)` at `r*RS + p*KS`.
+#[derive(Clone, Copy)]
+struct Packed<const RS: usize, const KS: usize>(*const f32);
+
+impl<const RS: usize, const KS: usize> Left for Packed<RS, KS> {
+    #[inline(always)]
+    unsafe fn at(self, r: usize, p: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { *self.0.add(r * RS + p * KS) }
+    }
+}
+
+/// Where each row begins, and how far from there each step of the contraction lies.
+#[derive(Clone, Copy)]
+struct Scattered<const R: usize> {
+    rows: [*const f32; R],
+    steps: *const isize,
+}
+
+impl<const R: usize> Scattered<R> {
+    /// # Safety
+    /// `rows` holds `R` offsets that lie in the memory of `a`.
+    #[inline(always)]
+    unsafe fn new(a: *const f32, rows: *const isize, steps: *const isize) -> Self {
+        // SAFETY: the caller's promise.
+        Scattered { rows: std::array::from_fn(|r| unsafe { a.offset(*rows.add(r)) }), steps }
+    }
+}
+
+impl<const R: usize> Left for Scattered<R> {
+    #[inline(always)]
+    unsafe fn at(self, r: usize, p: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { *self.rows[r].offset(*self.steps.add(p)) }
+    }
+}
+
 /// The kernels of one instruction set, by layout of the left panel (row-major, k-major), rows - 1, and vectors - 1.
 #[derive(Debug)]
 pub(crate) struct Isa {
@@ -26,6 +75,7 @@ pub(crate) struct Isa {
     /// Columns of a full tile; the width of a right panel.
     pub(crate) cols: usize,
     kernels: [&'static [[Kernel; 2]]; 2],
+    indirect: &'static [[Indirect; 2]],
 }
 
 impl Isa {
@@ -33,36 +83,74 @@ impl Isa {
     pub(crate) fn kernel(&self, k_major: bool, rows: usize, cols: usize) -> Kernel {
         self.kernels[usize::from(k_major)][rows - 1][usize::from(2 * cols > self.cols)]
     }
+
+    /// The kernel that reads its left operand in place.
+    pub(crate) fn indirect(&self, rows: usize, cols: usize) -> Indirect {
+        self.indirect[rows - 1][usize::from(2 * cols > self.cols)]
+    }
 }
 
-/// Every number of rows of a kernel, with one and two vectors.
-macro_rules! table {
-    ($kernel:ident, $rs:expr, $ks:expr; $($rows:literal)*) => {
-        &[$([$kernel::<$rows, 1, { $rs }, { $ks }> as Kernel, $kernel::<$rows, 2, { $rs }, { $ks }>]),*]
-    };
+/// An instruction set's kernels from its `tile`: every number of rows, with one and two vectors.
+macro_rules! isa {
+    ($tile:ident, $vector:literal, $most:literal, $(#[$features:meta])? $($rows:literal)*) => {{
+        $(#[$features])?
+        #[allow(clippy::too_many_arguments)]
+        unsafe fn packed<const R: usize, const V: usize, const RS: usize, const KS: usize>(
+            k: usize,
+            a: *const f32,
+            b: *const f32,
+            step: usize,
+            c: *mut f32,
+            ldc: usize,
+            n: usize,
+            add: bool,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { $tile::<R, V, _>(k, Packed::<RS, KS>(a), b, step, c, ldc, n, add) }
+        }
+        $(#[$features])?
+        #[allow(clippy::too_many_arguments)]
+        unsafe fn indirect<const R: usize, const V: usize>(
+            k: usize,
+            a: *const f32,
+            rows: *const isize,
+            steps: *const isize,
+            b: *const f32,
+            c: *mut f32,
+            ldc: usize,
+            n: usize,
+            add: bool,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { $tile::<R, V, _>(k, Scattered::<R>::new(a, rows, steps), b, 2 * $vector, c, ldc, n, add) }
+        }
+        Isa {
+            rows: $most,
+            cols: 2 * $vector,
+            kernels: [
+                &[$([packed::<$rows, 1, ROW_STRIDE, 1> as Kernel, packed::<$rows, 2, ROW_STRIDE, 1>]),*],
+                &[$([packed::<$rows, 1, 1, $most> as Kernel, packed::<$rows, 2, 1, $most>]),*],
+            ],
+            indirect: &[$([indirect::<$rows, 1> as Indirect, indirect::<$rows, 2>]),*],
+        }
+    }};
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Isa, Kernel, ROW_STRIDE};
+    use super::{Indirect, Isa, Kernel, Left, Packed, ROW_STRIDE, Scattered};
     use std::arch::x86_64::*;
 
-    pub(super) static AVX512: Isa = Isa {
-        rows: 14,
-        cols: 32,
-        kernels: [
-            table!(avx512, ROW_STRIDE, 1; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            table!(avx512, 1, 14; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-        ],
-    };
-    pub(super) static AVX2: Isa =
-        Isa { rows: 6, cols: 16, kernels: [table!(avx2, ROW_STRIDE, 1; 1 2 3 4 5 6), table!(avx2, 1, 6; 1 2 3 4 5 6)] };
+    pub(super) static AVX512: Isa =
+        isa!(avx512, 16, 14, #[target_feature(enable = "avx512f")] 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    pub(super) static AVX2: Isa = isa!(avx2, 8, 6, #[target_feature(enable = "avx2,fma")] 1 2 3 4 5 6);
 
+    #[inline]
     #[target_feature(enable = "avx512f")]
     #[allow(clippy::too_many_arguments)]
-    unsafe fn avx512<const R: usize, const V: usize, const RS: usize, const KS: usize>(
+    unsafe fn avx512<const R: usize, const V: usize, L: Left>(
         k: usize,
-        a: *const f32,
+        a: L,
         b: *const f32,
         step: usize,
         c: *mut f32,
@@ -79,7 +167,7 @@ mod x86 {
                     y[v] = _mm512_loadu_ps(b.add(p * step + v * 16));
                 }
                 for r in 0..R {
-                    let x = _mm512_set1_ps(*a.add(r * RS + p * KS));
+                    let x = _mm512_set1_ps(a.at(r, p));
                     for v in 0..V {
                         acc[r][v] = _mm512_fmadd_ps(x, y[v], acc[r][v]);
                     }
@@ -96,11 +184,12 @@ mod x86 {
         }
     }
 
+    #[inline]
     #[target_feature(enable = "avx2,fma")]
     #[allow(clippy::too_many_arguments)]
-    unsafe fn avx2<const R: usize, const V: usize, const RS: usize, const KS: usize>(
+    unsafe fn avx2<const R: usize, const V: usize, L: Left>(
         k: usize,
-        a: *const f32,
+        a: L,
         b: *const f32,
         step: usize,
         c: *mut f32,
@@ -117,7 +206,7 @@ mod x86 {
                     y[v] = _mm256_loadu_ps(b.add(p * step + v * 8));
                 }
                 for r in 0..R {
-                    let x = _mm256_set1_ps(*a.add(r * RS + p * KS));
+                    let x = _mm256_set1_ps(a.at(r, p));
                     for v in 0..V {
                         acc[r][v] = _mm256_fmadd_ps(x, y[v], acc[r][v]);
                     }
@@ -145,13 +234,13 @@ mod x86 {
 }
 
 /// Four vectors of four lanes in two: what SSE2, NEON and wasm SIMD have registers for.
-static PORTABLE: Isa =
-    Isa { rows: 4, cols: 8, kernels: [table!(portable, ROW_STRIDE, 1; 1 2 3 4), table!(portable, 1, 4; 1 2 3 4)] };
+static PORTABLE: Isa = isa!(portable, 4, 4, 1 2 3 4);
 
+#[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn portable<const R: usize, const V: usize, const RS: usize, const KS: usize>(
+unsafe fn portable<const R: usize, const V: usize, L: Left>(
     k: usize,
-    a: *const f32,
+    a: L,
     b: *const f32,
     step: usize,
     c: *mut f32,
@@ -165,7 +254,7 @@ unsafe fn portable<const R: usize, const V: usize, const RS: usize, const KS: us
         for p in 0..k {
             let y: [[f32; 4]; V] = *b.add(p * step).cast();
             for r in 0..R {
-                let x = *a.add(r * RS + p * KS);
+                let x = a.at(r, p);
                 for v in 0..V {
                     for j in 0..4 {
                         acc[r][v][j] += x * y[v][j];

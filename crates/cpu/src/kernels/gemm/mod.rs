@@ -8,7 +8,7 @@ mod micro;
 mod pack;
 
 pub(crate) use micro::{Isa, KC, MAX_COLS, MAX_ROWS, ROW_STRIDE, isa};
-pub(crate) use pack::{Matrix, copy, pack_rhs};
+pub(crate) use pack::{Matrix, pack_rhs};
 use std::ops::Range;
 
 /// Packs panels of the left operand.
@@ -171,6 +171,42 @@ pub(crate) unsafe fn block(
                 let part_tile = Tile { at: tile.at.add((part.start - rows.start) * tile.ld), ..tile };
                 let add = ks.start > 0;
                 sweep(isa, lhs.k_major(), &panel, part.len(), ks.len(), rhs, cols.clone(), part_tile, add);
+            }
+        }
+    }
+}
+
+/// `tile (+)= lhs * rhs` where element `(r, p)` of the left operand is read in place at `at[rows[r] + steps[p]]`, and `rhs` is the whole
+/// packed operand of `steps.len()` by `n`. A right panel stays in the first-level cache while all rows pass by.
+///
+/// # Safety
+/// Every sum of a row and a step must be the offset of a readable float; `tile` must have `rows.len()` by `n` elements that nobody else
+/// touches.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn gathered(
+    isa: &Isa,
+    at: *const f32,
+    rows: &[isize],
+    steps: &[isize],
+    rhs: &[f32],
+    n: usize,
+    tile: Tile,
+    add: bool,
+) {
+    let padded = n.next_multiple_of(isa.cols);
+    assert!(rhs.len() >= steps.len() * padded, "right operand is packed");
+    for ks in k_blocks(steps.len()) {
+        for j in (0..n).step_by(isa.cols) {
+            let cols = (n - j).min(isa.cols);
+            for part in split(0..rows.len(), isa.rows) {
+                let kernel = isa.indirect(part.len(), cols);
+                // SAFETY: the right panel is inside `rhs` by the assertion, the rest is the caller's promise.
+                unsafe {
+                    let b = rhs.as_ptr().add(ks.start * padded + j * ks.len());
+                    let (row, step) = (rows.as_ptr().add(part.start), steps.as_ptr().add(ks.start));
+                    let c = tile.at.add(part.start * tile.ld + j);
+                    kernel(ks.len(), at, row, step, b, c, tile.ld, cols, add || ks.start > 0);
+                }
             }
         }
     }

@@ -44,7 +44,7 @@ impl Lhs for Matrix<'_> {
 /// Copies `len` floats; short ones as one vector of 16 where both sides have the room, which is several times faster. What follows
 /// in `to` may be overwritten.
 #[inline(always)]
-pub(crate) fn copy(to: &mut [f32], at: usize, from: &[f32], start: usize, len: usize) {
+fn copy(to: &mut [f32], at: usize, from: &[f32], start: usize, len: usize) {
     if len <= 16
         && let (Some(o), Some(i)) = (to[at..].first_chunk_mut::<16>(), from[start..].first_chunk::<16>())
     {

@@ -6,10 +6,12 @@
 
 use crate::access::{Load, Store, Walk, check};
 use crate::fold::{Fold, fold};
+use crate::memory::Memory;
 use crate::ops::{self, MapFn};
 use crate::simd::Level;
 use ibex_core::program::{self, Body, BufferDecl, BufferId, Instr, Reg, Role, ValueId, View};
 use ibex_core::{Error, Result, Scalar};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The rank of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +33,11 @@ pub(crate) enum Out {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     Load(usize),
-    /// A load that repeats, copied out once for each task: `period`.
-    Periodic(usize, usize),
+    /// A load that repeats with a period, copied out once for each run to a word of [`Sweep::repeated`].
+    Periodic {
+        period: usize,
+        at: usize,
+    },
     Iota(usize),
     Acc,
     Const(u32),
@@ -79,6 +84,28 @@ pub(crate) struct Sweep {
     pub folds: Vec<usize>,
     /// Stores copied from registers at the end of each tile, and the value each stores.
     pub stores: Vec<(usize, usize)>,
+    /// Loads that repeat, their period, and their place in `repeated`, where a register's length and a period more are filled.
+    periodic: Vec<(usize, usize, usize)>,
+    repeated: Mutex<Vec<u32>>,
+}
+
+impl Sweep {
+    /// What repeats, copied out for a run. Runs of one kernel never overlap, so the lock is always free.
+    ///
+    /// # Safety
+    /// Nobody writes what is loaded.
+    pub(crate) unsafe fn repeat(&self, code: &Code, mem: &Memory) -> MutexGuard<'_, Vec<u32>> {
+        let mut repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner);
+        for &(load, period, at) in &self.periodic {
+            let (load, out) = (&code.loads[load], &mut repeated[at..at + code.caps.row + period]);
+            // SAFETY: views were checked against their buffers; the caller's promise.
+            unsafe { load.copy(mem.ptr(load.buffer), 0, period, out.as_mut_ptr()) };
+            for i in period..out.len() {
+                out[i] = out[i - period];
+            }
+        }
+        repeated
+    }
 }
 
 /// Sizes of the registers, in elements.
@@ -351,13 +378,6 @@ impl Code {
         self.stores[store].walk.is_whole()
     }
 
-    /// Makes a load that repeats an ordinary one again.
-    pub(crate) fn no_period(&self, step: &mut Step) {
-        if let Op::Periodic(load, _) = step.op {
-            step.op = Op::Load(load);
-        }
-    }
-
     /// True if some value is reduced.
     pub(crate) fn has_reductions(&self) -> bool {
         !self.reductions.is_empty()
@@ -492,9 +512,10 @@ impl Code {
                 && step.rank == Rank::Row
                 && let Some(period) = self.loads[load].walk.period().filter(|&p| p <= row)
             {
-                let at = self.allot(row + period);
-                step.op = Op::Periodic(load, period);
-                step.out = Out::Scratch(at);
+                let repeated = sweep.repeated.get_mut().unwrap_or_else(PoisonError::into_inner);
+                step.op = Op::Periodic { period, at: repeated.len() };
+                sweep.periodic.push((load, period, repeated.len()));
+                repeated.resize(repeated.len() + row + period, 0);
                 continue;
             }
             let in_place = matches!(step.op, Op::Acc) || matches!(step.op, Op::Load(l) if self.loads[l].in_place());

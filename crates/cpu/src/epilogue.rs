@@ -7,6 +7,7 @@ use crate::simd::Level;
 use crate::tile::with_frame;
 use ibex_core::program::{Body, BufferDecl, BufferId, Instr};
 use ibex_core::{DType, Result};
+use std::sync::MutexGuard;
 
 /// Elements of a register.
 const TILE: usize = 1024;
@@ -32,18 +33,22 @@ impl Epilogue {
         code.layout(Caps { row: TILE, point: 0 });
         let stores: Vec<usize> = (0..body.stores.len()).collect();
         // The store that raw results may lie in is copied to: steps must not overlap their operands.
-        let mut sweep = code.sweep(&[], &stores, true, |s| Some(s) != chosen);
-        // Calls are many and short: what repeats is not worth copying out.
-        sweep.steps.iter_mut().for_each(|step| code.no_period(step));
+        let sweep = code.sweep(&[], &stores, true, |s| Some(s) != chosen);
         let plain = body.stores.len() == 1 && chosen.is_some_and(raw);
         Ok(Epilogue { in_place: chosen.map(|s| body.stores[s].buffer), code, sweep, plain })
     }
 
+    /// What the body reads again and again, such as a bias: to be given to `apply` by all threads of a run.
+    pub(crate) fn start(&self, mem: &Memory) -> MutexGuard<'_, Vec<u32>> {
+        // SAFETY: what repeats is of buffers that the kernel does not write.
+        unsafe { self.sweep.repeat(&self.code, mem) }
+    }
+
     /// Finishes `acc`, the raw results of the row-major flat range `start..start + acc.len()` of the iteration space. May be called
     /// from many threads at once with disjoint ranges.
-    pub(crate) fn apply(&self, mem: &Memory, start: usize, acc: &mut [f32]) {
+    pub(crate) fn apply(&self, mem: &Memory, repeated: &[u32], start: usize, acc: &mut [f32]) {
         let (raw, len) = (acc.as_mut_ptr().cast::<u32>(), acc.len());
-        with_frame(&self.code, mem, raw, |frame: &mut Frame<'_>| {
+        with_frame(&self.code, mem, repeated, |frame: &mut Frame<'_>| {
             // SAFETY: the range is this call's alone, and tiles are as large as the registers or smaller. `acc` may be memory of the
             // store that `in_place` names, which is written after all steps of a tile and through the same provenance-free address.
             unsafe {

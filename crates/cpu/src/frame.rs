@@ -14,6 +14,8 @@ pub(crate) struct Frame<'a> {
     pub values: &'a mut [Arg],
     /// Raw results that an epilogue works on.
     pub acc: *const u32,
+    /// The words of [`Sweep::repeated`](crate::code::Sweep).
+    pub repeated: *const u32,
 }
 
 impl Frame<'_> {
@@ -45,7 +47,7 @@ impl Frame<'_> {
                         let arg = loads[i].get(self.mem, start, n, out);
                         if step.rank == Rank::Uniform { Arg { step: 0, ..arg } } else { arg }
                     }
-                    Op::Periodic(_, period) => Arg { ptr: out.add(start % period), step: 1 },
+                    Op::Periodic { period, at } => Arg { ptr: self.repeated.add(at + start % period), step: 1 },
                     Op::Iota(i) => {
                         let iotas = if step.rank == Rank::Row { &self.code.iotas } else { &self.code.point_iotas };
                         iotas[i].numbers(start, n, out);
@@ -177,24 +179,6 @@ impl Frame<'_> {
             let (start, n) = if self.code.row_stores[s] { (tile.row, tile.rows) } else { (tile.point, tile.points) };
             // SAFETY: the caller's promise.
             unsafe { self.code.stores[s].put(self.mem, start, n, self.values[value]) };
-        }
-    }
-
-    /// Copies out the loads that repeat, once for each task.
-    ///
-    /// # Safety
-    /// As for `run`.
-    pub(crate) unsafe fn prepare(&mut self, steps: &[Step]) {
-        for step in steps {
-            if let (Op::Periodic(load, period), Out::Scratch(at)) = (step.op, step.out) {
-                let load = &self.code.loads[load];
-                // SAFETY: the place has a register and a period more.
-                unsafe {
-                    let out = self.scratch.add(at);
-                    load.copy(self.mem.ptr(load.buffer), 0, period, out);
-                    (0..self.code.caps.row).for_each(|i| *out.add(period + i) = *out.add(i));
-                }
-            }
         }
     }
 }

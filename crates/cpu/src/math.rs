@@ -125,11 +125,16 @@ pub(crate) fn log1p<const FMA: bool>(x: f32) -> f32 {
     pick(x.abs() < 1e-8, x, y)
 }
 
-/// Hyperbolic tangent.
+/// Hyperbolic tangent, as `(e^2|x| - 1) / (e^2|x| + 1)`.
 #[inline(always)]
 pub(crate) fn tanh<const FMA: bool>(x: f32) -> f32 {
     let a = x.abs();
-    let e = expm1::<FMA>(2.0 * pick(a > 10.0, 10.0, a));
+    // From here on the result is 1; the quotient below stays finite.
+    let a = pick(a > 10.0, 10.0, a);
+    let (n, r) = exp_reduce::<FMA>(a + a);
+    let q = poly::<FMA, 6>(r, [1.990_044_4e-4, 1.393_454_5e-3, 8.333_297e-3, 4.166_645_6e-2, 1.666_666_7e-1, 0.5]);
+    let s = power_of_two(n);
+    let e = fma::<FMA>(s, fma::<FMA>(r * r, q, r), s - 1.0);
     let y = e / (e + 2.0);
     f32::from_bits(y.to_bits() | (x.to_bits() & 0x8000_0000))
 }
@@ -137,7 +142,12 @@ pub(crate) fn tanh<const FMA: bool>(x: f32) -> f32 {
 /// `1 / (1 + e^-x)`
 #[inline(always)]
 pub(crate) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
-    1.0 / (1.0 + exp::<FMA>(-x))
+    // Above, the result is 1. From about -88.4 down, where it is no normal number any more, the power of two is infinite and the result 0.
+    let x = pick(x > 88.0, 88.0, pick(x < -89.0, -89.0, x));
+    let (n, r) = exp_reduce::<FMA>(-x);
+    let q = poly::<FMA, 5>(r, [1.393_454_5e-3, 8.363_777e-3, 4.166_645_6e-2, 1.666_657_3e-1, 0.5]);
+    let p = fma::<FMA>(r * r, q, r) + 1.0;
+    1.0 / fma::<FMA>(p, power_of_two(n), 1.0)
 }
 
 /// Gauss error function.

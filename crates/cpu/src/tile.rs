@@ -59,7 +59,7 @@ struct Scratch {
 struct Line(#[allow(dead_code, reason = "only its size matters")] [u32; 16]);
 
 /// Runs `f` with this thread's scratch memory; calls may nest.
-pub(crate) fn with_frame<R>(code: &Code, mem: &Memory, acc: *const u32, f: impl FnOnce(&mut Frame<'_>) -> R) -> R {
+pub(crate) fn with_frame<R>(code: &Code, mem: &Memory, repeated: &[u32], f: impl FnOnce(&mut Frame<'_>) -> R) -> R {
     thread_local!(static FREE: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) });
     let mut scratch = FREE.with_borrow_mut(|free| free.pop()).unwrap_or_default();
     let lines = code.words.div_ceil(16) + 1;
@@ -70,7 +70,8 @@ pub(crate) fn with_frame<R>(code: &Code, mem: &Memory, acc: *const u32, f: impl 
         scratch.values.resize(code.values, Arg::NONE);
     }
     let at = scratch.lines.as_mut_ptr().cast();
-    let result = f(&mut Frame { mem, code, scratch: at, values: &mut scratch.values, acc });
+    let (acc, repeated) = (std::ptr::null(), repeated.as_ptr());
+    let result = f(&mut Frame { mem, code, scratch: at, values: &mut scratch.values, acc, repeated });
     FREE.with_borrow_mut(|free| free.push(scratch));
     result
 }
@@ -151,13 +152,14 @@ impl LoopPlan {
                 let (total, unit) = if self.code.reduces() { (outer, length * inside) } else { (outer * inside, 1) };
                 let tiles = total.div_ceil(*groups);
                 let tasks = tasks(self.work, tiles);
+                // SAFETY: loads that repeat are of buffers that the kernel does not write.
+                let repeated: &[u32] = &unsafe { sweep.repeat(&self.code, mem) };
                 parallel(tasks, |task| {
                     let range = split(total, *groups, tasks, task);
-                    with_frame(&self.code, mem, std::ptr::null(), |frame| {
+                    with_frame(&self.code, mem, repeated, |frame| {
                         // SAFETY: tasks have ranges of their own, tiles are as large as the registers or smaller.
                         unsafe {
                             frame.run(&self.code.uniform, &Tile::default());
-                            frame.prepare(&sweep.steps);
                             for at in range.clone().step_by(*groups) {
                                 let groups = (*groups).min(range.end - at);
                                 let tile = Tile {
@@ -205,7 +207,7 @@ impl LoopPlan {
             length: rows,
             cols: count,
         };
-        with_frame(&self.code, mem, std::ptr::null(), |frame| {
+        with_frame(&self.code, mem, &[], |frame| {
             // SAFETY: the row is this call's alone, its chunks have ranges and accumulators of their own, and tiles are as large as the
             // registers or smaller.
             unsafe {
@@ -227,7 +229,7 @@ impl LoopPlan {
                             let empty = self.code.reductions[f].fold.empty;
                             (0..count).for_each(|c| *acc.add(i * cols + c) = empty);
                         }
-                        with_frame(&self.code, mem, std::ptr::null(), |frame| {
+                        with_frame(&self.code, mem, &[], |frame| {
                             let known = std::slice::from_raw_parts(shared.values, self.code.values);
                             frame.values[..known.len()].copy_from_slice(known);
                             frame.run(&sweep.hoisted, &span(range.start, *length));

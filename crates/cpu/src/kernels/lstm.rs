@@ -1,8 +1,9 @@
 //! LSTM over a whole sequence: every thread runs all steps of its own batch rows, with the recurrent weights packed once.
 
-use super::gemm::{self, Matrix, Tile};
+use super::gemm::{self, Tile};
 use super::simd::simd;
 use super::sink::{Scratch, Shared, grain, with_local};
+use crate::math;
 use crate::memory::Memory;
 use crate::threads::{parallel, threads};
 use ibex_core::program;
@@ -10,45 +11,67 @@ use ibex_core::program;
 /// Most batch rows of one task: their state stays in the first- and second-level cache.
 const ROWS: usize = 56;
 
+/// Elements at a time: short loops over arrays of this length keep everything in registers.
+const W: usize = 16;
+
+/// A part of `x` as an array: element `at` and those that follow, zero beyond the end.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0;
-    let x = x.clamp(-87.0, 88.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 0.5;
-    let y = p * (r * r) + r + 1.0;
-    y * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
+fn part(x: &[f32], at: usize) -> [f32; W] {
+    let mut out = [0f32; W];
+    match x[at..].first_chunk::<W>() {
+        Some(chunk) => out = *chunk,
+        None => out.iter_mut().zip(&x[at..]).for_each(|(out, x)| *out = *x),
+    }
+    out
 }
 
-simd! {
-    /// The logistic function of each element.
-    pub(crate) fn sigmoid(x: &mut [f32]) {
-        for x in x {
-            *x = 1.0 / (1.0 + exp(-*x));
-        }
+/// The reverse of [`part`].
+#[inline(always)]
+fn put(x: &mut [f32], at: usize, values: [f32; W]) {
+    match x[at..].first_chunk_mut::<W>() {
+        Some(chunk) => *chunk = values,
+        None => x[at..].iter_mut().zip(values).for_each(|(x, value)| *x = value),
     }
 }
 
+/// `f` of each element.
+#[inline(always)]
+fn map<const N: usize>(args: [[f32; W]; N], f: impl Fn([f32; N]) -> f32) -> [f32; W] {
+    let mut out = [0f32; W];
+    for l in 0..W {
+        let mut x = [0f32; N];
+        for (x, arg) in x.iter_mut().zip(&args) {
+            *x = arg[l];
+        }
+        out[l] = f(x);
+    }
+    out
+}
+
 simd! {
-    /// The hyperbolic tangent of each element.
-    pub(crate) fn tanh(x: &mut [f32]) {
-        for x in x {
-            let z = *x * *x;
-            let p = -5.704_988_7e-3;
-            let p = p * z + 2.063_909e-2;
-            let p = p * z - 5.373_971_5e-2;
-            let p = p * z + 1.333_144_2e-1;
-            let p = p * z - 0.333_332_8;
-            let near = p * z * *x + *x;
-            let far = 1.0 - 2.0 / (exp(2.0 * x.abs()) + 1.0);
-            *x = (if x.abs() < 0.625 { near } else { far }).copysign(*x);
+    /// One step of one row: `row` is `h, c` and the gates `i, f, g, o`, of which the recurrent part stands there already; `z` is their
+    /// other part, `before` the cell before. `state` becomes `h`.
+    pub(crate) fn cell(row: &mut [f32], z: &[f32], before: &[f32], state: &mut [f32]) {
+        let u = state.len();
+        let (hc, gates) = row.split_at_mut(2 * u);
+        let (h, c) = hc.split_at_mut(u);
+        let (gi, rest) = gates.split_at_mut(u);
+        let (gf, rest) = rest.split_at_mut(u);
+        let (gg, go) = rest.split_at_mut(u);
+        for at in (0..u).step_by(W) {
+            let i = map([part(gi, at), part(&z[..u], at)], |[a, b]| math::sigmoid::<FMA>(a + b));
+            let f = map([part(gf, at), part(&z[u..2 * u], at)], |[a, b]| math::sigmoid::<FMA>(a + b));
+            let g = map([part(gg, at), part(&z[2 * u..3 * u], at)], |[a, b]| math::tanh::<FMA>(a + b));
+            let o = map([part(go, at), part(&z[3 * u..4 * u], at)], |[a, b]| math::sigmoid::<FMA>(a + b));
+            let cell = map([f, part(before, at), i, g], |[f, before, i, g]| f * before + i * g);
+            let out = map([o, cell], |[o, cell]| o * math::tanh::<FMA>(cell));
+            put(gi, at, i);
+            put(gf, at, f);
+            put(gg, at, g);
+            put(go, at, o);
+            put(c, at, cell);
+            put(h, at, out);
+            put(state, at, out);
         }
     }
 }
@@ -63,47 +86,28 @@ simd! {
 }
 
 simd! {
-    /// `c = f*before + i*g` from the gates `i, f, g, o`, and a copy of it.
-    pub(crate) fn cell(c: &mut [f32], h: &mut [f32], gates: &[f32], before: &[f32]) {
-        let u = c.len();
-        let (i, f, g) = (&gates[..u], &gates[u..2 * u], &gates[2 * u..3 * u]);
-        let (h, before) = (&mut h[..u], &before[..u]);
-        for j in 0..u {
-            c[j] = f[j] * before[j] + i[j] * g[j];
-            h[j] = c[j];
-        }
-    }
-}
-
-simd! {
-    /// `x *= y`.
-    pub(crate) fn scale(x: &mut [f32], y: &[f32]) {
-        for (x, y) in x.iter_mut().zip(y) {
-            *x *= y;
-        }
-    }
-}
-
-simd! {
-    /// The gradient of one row of one step into `out` (`i, f, g, o`, cell before), from `dh`, `dc`, the forward pass's gates, the cell
-    /// before and the tanh of the cell.
-    pub(crate) fn cell_grad(out: &mut [f32], dh: &[f32], dc: &[f32], gates: &[f32], before: &[f32], tc: &[f32]) {
+    /// The gradient of one row of one step into `out` (`i, f, g, o`, cell before) and `dz` (the gates alone), from `dh`, `dc`, and the
+    /// forward pass's `c, i, f, g, o` and cell before.
+    pub(crate) fn cell_grad(
+        out: &mut [f32], dz: &mut [f32], dh: &[f32], dc: &[f32], forward: &[f32], before: &[f32],
+    ) {
         let u = dh.len();
-        let (i, rest) = gates.split_at(u);
-        let (f, rest) = rest.split_at(u);
-        let (g, o) = rest.split_at(u);
-        let (di, rest) = out.split_at_mut(u);
-        let (df, rest) = rest.split_at_mut(u);
-        let (dg, rest) = rest.split_at_mut(u);
-        let (dout, dbefore) = rest.split_at_mut(u);
-        let (o, dbefore, dc, before, tc) = (&o[..u], &mut dbefore[..u], &dc[..u], &before[..u], &tc[..u]);
-        for j in 0..u {
-            let d = dc[j] + dh[j] * o[j] * (1.0 - tc[j] * tc[j]);
-            dout[j] = dh[j] * tc[j] * o[j] * (1.0 - o[j]);
-            di[j] = d * g[j] * i[j] * (1.0 - i[j]);
-            df[j] = d * before[j] * f[j] * (1.0 - f[j]);
-            dg[j] = d * i[j] * (1.0 - g[j] * g[j]);
-            dbefore[j] = d * f[j];
+        for at in (0..u).step_by(W) {
+            let [c, i, f, g, o] = std::array::from_fn(|k| part(&forward[k * u..(k + 1) * u], at));
+            let (dh, before) = (part(dh, at), part(before, at));
+            let tc = map([c], |[c]| math::tanh::<FMA>(c));
+            let d = map([part(dc, at), dh, o, tc], |[dc, dh, o, tc]| dc + dh * o * (1.0 - tc * tc));
+            let gates = [
+                map([d, g, i], |[d, g, i]| d * g * i * (1.0 - i)),
+                map([d, before, f], |[d, before, f]| d * before * f * (1.0 - f)),
+                map([d, i, g], |[d, i, g]| d * i * (1.0 - g * g)),
+                map([dh, tc, o], |[dh, tc, o]| dh * tc * o * (1.0 - o)),
+            ];
+            for (k, gate) in gates.into_iter().enumerate() {
+                put(&mut out[k * u..(k + 1) * u], at, gate);
+                put(&mut dz[k * u..(k + 1) * u], at, gate);
+            }
+            put(&mut out[4 * u..], at, map([d, f], |[d, f]| d * f));
         }
     }
 }
@@ -134,6 +138,11 @@ fn pack(weights: &[f32], u: usize, transposed: bool, out: &mut [f32]) {
             }
         }
     });
+}
+
+/// Multiples of `step`.
+fn offsets(count: usize, step: usize) -> Vec<isize> {
+    (0..count).map(|i| (i * step) as isize).collect()
 }
 
 /// The batch rows of each task.
@@ -174,32 +183,21 @@ impl Lstm {
         let tasks = tasks(n);
         parallel(tasks.len(), |task| {
             let rows = tasks[task].clone();
+            let (starts, columns) = (offsets(rows.len(), u), offsets(u, 1));
             with_local(rows.len() * u, |state| {
                 state.copy_from_slice(&h0[rows.start * u..rows.end * u]);
                 for t in 0..steps {
                     let step = |row: usize, t: usize| row * pitch + t * 6 * u;
-                    let lhs = Matrix { data: state, row_stride: u, col_stride: 1 };
-                    // SAFETY: only this task touches its batch rows, and one step of them at a time.
-                    unsafe {
-                        let tile = Tile { at: out.at(step(rows.start, t) + 2 * u), ld: pitch };
-                        gemm::block(isa, &lhs, 0..rows.len(), packed, u, 4 * u, 0..4 * u, tile);
-                    }
+                    let tile = Tile { at: out.at(step(rows.start, t) + 2 * u), ld: pitch };
+                    // SAFETY: `state` has these rows and columns; only this task touches its batch rows, and one step of them at a time.
+                    unsafe { gemm::gathered(isa, state.as_ptr(), &starts, &columns, packed, 4 * u, tile, false) };
                     for (row, state) in rows.clone().zip(state.chunks_exact_mut(u)) {
                         // SAFETY: as above; the step before is only read.
                         let (mine, before) = unsafe {
                             let before = if t == 0 { &c0[row * u..][..u] } else { out.slice(step(row, t - 1) + u, u) };
                             (out.slice(step(row, t), 6 * u), before)
                         };
-                        let (hc, gates) = mine.split_at_mut(2 * u);
-                        let (h, c) = hc.split_at_mut(u);
-                        add(gates, &z[(row * steps + t) * 4 * u..][..4 * u]);
-                        sigmoid(&mut gates[..2 * u]);
-                        tanh(&mut gates[2 * u..3 * u]);
-                        sigmoid(&mut gates[3 * u..]);
-                        cell(c, h, gates, before);
-                        tanh(h);
-                        scale(h, &gates[3 * u..]);
-                        state.copy_from_slice(h);
+                        cell(mine, &z[(row * steps + t) * 4 * u..][..4 * u], before, state);
                     }
                 }
             });
@@ -240,20 +238,20 @@ impl LstmGrad {
         let tasks = tasks(n);
         parallel(tasks.len(), |task| {
             let rows = tasks[task].clone();
-            with_local((5 * rows.len() + 2) * u, |local| {
+            let (starts, columns) = (offsets(rows.len(), 4 * u), offsets(4 * u, 1));
+            with_local((5 * rows.len() + 1) * u, |local| {
                 let (dhs, rest) = local.split_at_mut(rows.len() * u);
                 let (dzs, rest) = rest.split_at_mut(4 * rows.len() * u);
-                let (dcell, tc) = rest.split_at_mut(u);
+                let dcell = rest;
                 for t in (0..steps).rev() {
                     let step = |row: usize, t: usize| row * pitch + t * 5 * u;
                     let last = t + 1 == steps;
                     if last {
                         dhs.fill(0.0);
                     } else {
-                        let lhs = Matrix { data: dzs, row_stride: 4 * u, col_stride: 1 };
                         let tile = Tile { at: dhs.as_mut_ptr(), ld: u };
-                        // SAFETY: `dhs` has these rows and columns.
-                        unsafe { gemm::block(isa, &lhs, 0..rows.len(), packed, 4 * u, u, 0..u, tile) };
+                        // SAFETY: `dzs` and `dhs` have these rows and columns.
+                        unsafe { gemm::gathered(isa, dzs.as_ptr(), &starts, &columns, packed, u, tile, false) };
                     }
                     for ((row, dh_row), dz) in
                         rows.clone().zip(dhs.chunks_exact_mut(u)).zip(dzs.chunks_exact_mut(4 * u))
@@ -273,12 +271,8 @@ impl LstmGrad {
                             }
                             out.slice(step(row, t), 5 * u)
                         };
-                        let state = &forward[at * 6 * u..][..6 * u];
                         let before = if t == 0 { &c0[row * u..][..u] } else { &forward[(at - 1) * 6 * u + u..][..u] };
-                        tc.copy_from_slice(&state[u..2 * u]);
-                        tanh(tc);
-                        cell_grad(mine, dh_row, dcell, &state[2 * u..], before, tc);
-                        dz.copy_from_slice(&mine[..4 * u]);
+                        cell_grad(mine, dz, dh_row, dcell, &forward[(at * 6 + 1) * u..][..5 * u], before);
                     }
                 }
             });

@@ -1,6 +1,7 @@
 //! One body compiled for every instruction set.
 
-/// Defines a function whose body is compiled for AVX-512, AVX2 and the baseline; the widest this machine has is called.
+/// Defines a function whose body is compiled for AVX-512, AVX2 and the baseline; the widest this machine has is called. In the body the
+/// constant `FMA` says whether a fused multiply-add is one instruction.
 macro_rules! simd {
     ($(#[$meta:meta])* pub(crate) fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
@@ -8,19 +9,19 @@ macro_rules! simd {
         pub(crate) fn $name($($arg: $ty),*) {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
-            fn body($($arg: $ty),*) $body
+            fn body<const FMA: bool>($($arg: $ty),*) $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn avx512($($arg: $ty),*) {
-                    body($($arg),*)
+                    body::<true>($($arg),*)
                 }
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn avx2($($arg: $ty),*) {
-                    body($($arg),*)
+                    body::<true>($($arg),*)
                 }
                 if is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
@@ -34,7 +35,7 @@ macro_rules! simd {
                     return unsafe { avx2($($arg),*) };
                 }
             }
-            body($($arg),*)
+            body::<{ cfg!(any(target_arch = "aarch64", target_feature = "fma")) }>($($arg),*)
         }
     };
 }

@@ -136,13 +136,14 @@ pub(crate) struct Sink<'a> {
     epilogue: &'a Epilogue,
     mem: &'a Memory,
     direct: Option<Shared<f32>>,
+    repeated: MutexGuard<'a, Vec<u32>>,
 }
 
 impl<'a> Sink<'a> {
     pub(crate) fn new(epilogue: &'a Epilogue, mem: &'a Memory) -> Sink<'a> {
         // SAFETY: the buffer is this kernel's result; the parts handed out below are disjoint.
         let direct = epilogue.in_place().map(|id| Shared::new(unsafe { mem.slice_mut::<f32>(id) }));
-        Sink { epilogue, mem, direct }
+        Sink { epilogue, mem, direct, repeated: epilogue.start(mem) }
     }
 
     /// `compute` writes all of the results `start..start + len`.
@@ -153,7 +154,7 @@ impl<'a> Sink<'a> {
         let finish = |acc: &mut [f32]| {
             compute(acc);
             if self.direct.is_none() || !self.epilogue.is_plain() {
-                self.epilogue.apply(self.mem, start, acc);
+                self.epilogue.apply(self.mem, &self.repeated, start, acc);
             }
         };
         match &self.direct {
@@ -178,7 +179,7 @@ impl<'a> Sink<'a> {
             for r in 0..calls {
                 // SAFETY: `compute` filled these results, and nobody else has them.
                 let acc = unsafe { std::slice::from_raw_parts_mut(tile.at.add(r * tile.ld), len) };
-                self.epilogue.apply(self.mem, start + r * pitch, acc);
+                self.epilogue.apply(self.mem, &self.repeated, start + r * pitch, acc);
             }
         };
         if rows == 0 || cols == 0 {

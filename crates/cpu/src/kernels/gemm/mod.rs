@@ -7,7 +7,9 @@
 mod micro;
 mod pack;
 
-pub(crate) use micro::{Isa, KC, MAX_COLS, MAX_ROWS, ROW_STRIDE, isa};
+use super::sink::with_local;
+pub(crate) use micro::{Isa, KC, isa};
+use micro::{MAX_COLS, ROW_STRIDE};
 pub(crate) use pack::{Matrix, pack_rhs};
 use std::ops::Range;
 
@@ -17,17 +19,12 @@ pub(crate) trait Lhs: Sync {
     fn k_major(&self) -> bool;
 
     /// Packs `rows` by `ks`. What lies beyond them in `out` is never read, and may be overwritten.
-    fn pack(&self, rows: Range<usize>, ks: Range<usize>, width: usize, out: &mut Panel);
+    fn pack(&self, rows: Range<usize>, ks: Range<usize>, width: usize, out: &mut [f32]);
 }
 
-/// Room for a left panel in either layout, and a little more for copies that run over.
-#[repr(align(64))]
-pub(crate) struct Panel(pub(crate) [f32; MAX_ROWS * ROW_STRIDE]);
-
-impl Panel {
-    pub(crate) fn new() -> Panel {
-        Panel([0.0; MAX_ROWS * ROW_STRIDE])
-    }
+/// Floats that a left panel takes in either layout.
+fn panel_len(isa: &Isa) -> usize {
+    isa.rows * ROW_STRIDE
 }
 
 /// The blocks of a contraction of length `k`: of nearly equal length, at most [`KC`].
@@ -66,35 +63,6 @@ impl Tile {
     }
 }
 
-/// One panel product: `rows` of a packed left panel with the packed right panels of one k block (`rhs[panel][k][cols]`).
-///
-/// # Safety
-/// The panel must be packed for `rows` and `k`, `tile` have `rows` by `cols.len()` elements, and `cols.start` be a multiple
-/// of the tile width.
-#[allow(clippy::too_many_arguments)]
-pub(crate) unsafe fn sweep(
-    isa: &Isa,
-    k_major: bool,
-    panel: &Panel,
-    rows: usize,
-    k: usize,
-    rhs: &[f32],
-    cols: Range<usize>,
-    tile: Tile,
-    add: bool,
-) {
-    assert!(cols.is_empty() || rhs.len() >= k * cols.end.next_multiple_of(isa.cols), "right operand is packed");
-    for j in cols.clone().step_by(isa.cols) {
-        let n = (cols.end - j).min(isa.cols);
-        let kernel = isa.kernel(k_major, rows, n);
-        // SAFETY: the right panel is inside `rhs` by the assertion, the rest is the caller's promise.
-        unsafe {
-            let (a, b) = (panel.0.as_ptr(), rhs.as_ptr().add(j * k));
-            kernel(k, a, b, isa.cols, tile.at.add(j - cols.start), tile.ld, n, add);
-        }
-    }
-}
-
 /// `tile = lhs[.., ..k] * rhs[.., cols]` for at most `isa.rows` rows, where packing would cost more than it saves: element `(k, j)` of
 /// the right operand is read in place at `rhs[k*step + j]`.
 ///
@@ -111,33 +79,33 @@ pub(crate) unsafe fn thin(
     cols: Range<usize>,
     tile: Tile,
 ) {
-    let mut panel = Panel::new();
     // Short blocks walk along few rows of the right operand at a time, which hardware prefetch follows.
     const SHORT: usize = 16;
     let mut last = [0f32; SHORT * MAX_COLS];
     let full = cols.start + cols.len() / isa.cols * isa.cols;
-    for k0 in (0..k).step_by(SHORT) {
-        let ks = k0..(k0 + SHORT).min(k);
-        lhs.pack(0..rows, ks.clone(), isa.rows, &mut panel);
-        assert!(rhs.len() >= (ks.end - 1) * step + cols.end, "right operand is whole");
-        let add = ks.start > 0;
-        for j in (cols.start..full).step_by(isa.cols) {
-            let kernel = isa.kernel(lhs.k_major(), rows, isa.cols);
-            // SAFETY: a full panel inside `rhs` by the assertion, the rest is the caller's promise.
-            unsafe {
-                let (b, c) = (rhs.as_ptr().add(ks.start * step + j), tile.at.add(j - cols.start));
-                kernel(ks.len(), panel.0.as_ptr(), b, step, c, tile.ld, isa.cols, add);
+    with_local(panel_len(isa), |panel| {
+        for k0 in (0..k).step_by(SHORT) {
+            let ks = k0..(k0 + SHORT).min(k);
+            lhs.pack(0..rows, ks.clone(), isa.rows, panel);
+            assert!(rhs.len() >= (ks.end - 1) * step + cols.end, "right operand is whole");
+            let add = ks.start > 0;
+            if full < cols.end {
+                pack_rhs(isa, &rhs[full..], |k| k * step, 1, cols.end - full, ks.clone(), 0, &mut last);
+            }
+            for j in cols.clone().step_by(isa.cols) {
+                let n = (cols.end - j).min(isa.cols);
+                let kernel = isa.kernel(lhs.k_major(), rows, n);
+                // SAFETY: a full panel lies inside of `rhs` by the assertion, the last one was packed; the rest is the caller's promise.
+                unsafe {
+                    let (b, step) = match j < full {
+                        true => (rhs.as_ptr().add(ks.start * step + j), step),
+                        false => (last.as_ptr(), isa.cols),
+                    };
+                    kernel(ks.len(), panel.as_ptr(), b, step, tile.at.add(j - cols.start), tile.ld, n, add);
+                }
             }
         }
-        if full < cols.end {
-            pack_rhs(isa, &rhs[full..], |k| k * step, 1, cols.end - full, ks.clone(), 0, &mut last);
-            // SAFETY: the caller's promise.
-            unsafe {
-                let part = Tile { at: tile.at.add(full - cols.start), ..tile };
-                sweep(isa, lhs.k_major(), &panel, rows, ks.len(), &last, 0..cols.end - full, part, add);
-            }
-        }
-    }
+    });
 }
 
 /// `tile = lhs[rows, ..k] * rhs[.., cols]`, where `rhs` is the whole packed operand of `k` by `n`.
@@ -161,19 +129,28 @@ pub(crate) unsafe fn block(
         return unsafe { tile.zero(rows.len(), cols.len()) };
     }
     let padded = n.next_multiple_of(isa.cols);
-    let mut panel = Panel::new();
-    for ks in k_blocks(k) {
-        let rhs = &rhs[ks.start * padded..ks.end * padded];
-        for part in split(rows.clone(), isa.rows) {
-            lhs.pack(part.clone(), ks.clone(), isa.rows, &mut panel);
-            // SAFETY: the part of the caller's tile that these rows are.
-            unsafe {
-                let part_tile = Tile { at: tile.at.add((part.start - rows.start) * tile.ld), ..tile };
-                let add = ks.start > 0;
-                sweep(isa, lhs.k_major(), &panel, part.len(), ks.len(), rhs, cols.clone(), part_tile, add);
+    assert!(cols.start.is_multiple_of(isa.cols) && rhs.len() >= k * padded && cols.end <= n, "right operand is packed");
+    let (len, parts) = (panel_len(isa), rows.len().div_ceil(isa.rows));
+    with_local(parts * len, |panels| {
+        for ks in k_blocks(k) {
+            for (part, panel) in split(rows.clone(), isa.rows).zip(panels.chunks_exact_mut(len)) {
+                lhs.pack(part, ks.clone(), isa.rows, panel);
+            }
+            // A right panel stays in the first-level cache while all left panels pass by.
+            for j in cols.clone().step_by(isa.cols) {
+                let width = (cols.end - j).min(isa.cols);
+                for (part, panel) in split(rows.clone(), isa.rows).zip(panels.chunks_exact(len)) {
+                    let kernel = isa.kernel(lhs.k_major(), part.len(), width);
+                    // SAFETY: the right panel is inside of `rhs` by the assertion, the rest is the caller's promise.
+                    unsafe {
+                        let b = rhs.as_ptr().add(ks.start * padded + j * ks.len());
+                        let c = tile.at.add((part.start - rows.start) * tile.ld + j - cols.start);
+                        kernel(ks.len(), panel.as_ptr(), b, isa.cols, c, tile.ld, width, ks.start > 0);
+                    }
+                }
             }
         }
-    }
+    });
 }
 
 /// `tile (+)= lhs * rhs` where element `(r, p)` of the left operand is read in place at `at[rows[r] + steps[p]]`, and `rhs` is the whole

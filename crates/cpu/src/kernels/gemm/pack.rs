@@ -1,6 +1,6 @@
 //! Packing of plain matrices.
 
-use super::{Isa, Lhs, Panel, ROW_STRIDE};
+use super::{Isa, Lhs, ROW_STRIDE};
 use std::ops::Range;
 
 /// A strided matrix as left operand.
@@ -18,8 +18,7 @@ impl Lhs for Matrix<'_> {
         self.row_stride == 1 && self.col_stride != 1
     }
 
-    fn pack(&self, rows: Range<usize>, ks: Range<usize>, width: usize, out: &mut Panel) {
-        let out = &mut out.0;
+    fn pack(&self, rows: Range<usize>, ks: Range<usize>, width: usize, out: &mut [f32]) {
         if self.k_major() {
             for (i, k) in ks.enumerate() {
                 let from = k * self.col_stride;

@@ -296,29 +296,3 @@ fn lstm_both_ways() {
         }
     }
 }
-
-/// The distance in units of the last place of the rounded exact value.
-fn ulps(got: f32, want: f64) -> f64 {
-    let near = (want as f32).abs().max(f32::MIN_POSITIVE);
-    (f64::from(got) - want).abs() / f64::from(near.next_up() - near)
-}
-
-#[test]
-fn activations_are_exact_to_a_few_ulp() {
-    let (mut worst_s, mut worst_t) = (0f64, 0f64);
-    for step in -200_000..=200_000 {
-        let x = step as f32 * 2e-4;
-        let (mut s, mut t) = ([x], [x]);
-        super::super::lstm::sigmoid(&mut s);
-        super::super::lstm::tanh(&mut t);
-        worst_s = worst_s.max(ulps(s[0], sigmoid(f64::from(x))));
-        worst_t = worst_t.max(ulps(t[0], f64::from(x).tanh()));
-    }
-    assert!(worst_s < 3.0 && worst_t < 3.0, "sigmoid {worst_s} ulp, tanh {worst_t} ulp");
-    let mut edge = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -200.0, 200.0];
-    super::super::lstm::sigmoid(&mut edge);
-    assert!(edge[0].is_nan() && edge[1] == 1.0 && edge[2] < 1e-37 && edge[3] < 1e-37 && edge[4] == 1.0);
-    let mut edge = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0];
-    super::super::lstm::tanh(&mut edge);
-    assert!(edge[0].is_nan() && edge[1] == 1.0 && edge[2] == -1.0 && edge[3].to_bits() == (-0f32).to_bits());
-}

@@ -9,6 +9,7 @@ use crate::fold::{Fold, fold};
 use crate::memory::Memory;
 use crate::ops::{self, MapFn};
 use crate::simd::Level;
+use ibex_core::graph::{Binary, Unary};
 use ibex_core::program::{self, Body, BufferDecl, BufferId, Instr, Reg, Role, ValueId, View};
 use ibex_core::{Error, Result, Scalar};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -149,6 +150,8 @@ pub(crate) struct Code {
     live: Vec<bool>,
     instrs: Vec<Instr>,
     kernels: Vec<Option<(MapFn, bool)>>,
+    /// Instructions that do another's work as well, and the operands of both.
+    joined: Vec<Option<[ValueId; 3]>>,
     /// Scratch of uniform and point values.
     fixed: Vec<usize>,
     /// Stores whose memory no load reads.
@@ -160,6 +163,56 @@ pub(crate) struct Code {
 /// Buffers with equal keys share memory.
 fn key(buffers: &[BufferDecl], id: BufferId) -> Role {
     buffers[id.0].role
+}
+
+/// Joins instructions with those that alone use them, where one kernel does both: fewer passes over registers. A product that is joined
+/// with a sum is rounded once only.
+fn join(
+    body: &Body,
+    ranks: &[Rank],
+    live: &mut [bool],
+    kernels: &mut [Option<(MapFn, bool)>],
+    level: Level,
+) -> Vec<Option<[ValueId; 3]>> {
+    let (n, regs) = (body.instrs.len(), body.regs());
+    let mut uses = vec![0; n];
+    (0..n).filter(|&v| live[v]).for_each(|v| body.instrs[v].operands().for_each(|o| uses[o.0] += 1));
+    body.stores.iter().for_each(|s| uses[s.value.0] += 1);
+    let mut joined = vec![None; n];
+    for v in 0..n {
+        // What is computed once for many must stay so.
+        let alone = |o: ValueId, joined: &[Option<[ValueId; 3]>]| {
+            uses[o.0] == 1 && ranks[o.0] == ranks[v] && regs[o.0] == Reg::F32 && joined[o.0].is_none()
+        };
+        if !live[v] {
+            continue;
+        }
+        let found = match body.instrs[v] {
+            Instr::Binary(outer, a, b) => [(a, b, false), (b, a, true)].into_iter().find_map(|(u, c, right)| {
+                let fits = alone(u, &joined) && u != c;
+                match body.instrs[u.0] {
+                    Instr::Binary(inner, x, y) if fits => {
+                        ops::pair(level, inner, outer, right).map(|kernel| (u, kernel, [x, y, c]))
+                    }
+                    Instr::Unary(Unary::Sqrt, x) if fits && outer == Binary::Add => {
+                        Some((u, ops::sqrt_add(level), [x, c, c]))
+                    }
+                    _ => None,
+                }
+            }),
+            Instr::Unary(Unary::Exp, u) if alone(u, &joined) => match body.instrs[u.0] {
+                Instr::Binary(Binary::Sub, x, y) => Some((u, ops::exp_sub(level), [x, y, y])),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some((u, kernel, operands)) = found {
+            live[u.0] = false;
+            kernels[v] = Some((kernel, false));
+            joined[v] = Some(operands);
+        }
+    }
+    joined
 }
 
 impl Code {
@@ -237,6 +290,8 @@ impl Code {
             });
             debug_assert_eq!(kernels.len(), v + 1);
         }
+
+        let joined = join(body, &ranks, &mut live, &mut kernels, level);
 
         // Loads and iotas below row rank are addressed by point coordinates.
         let elements = |id: BufferId| buffers[id.0].shape.elements();
@@ -319,6 +374,7 @@ impl Code {
             live,
             instrs: body.instrs.clone(),
             kernels,
+            joined,
             fixed: vec![0; n],
             unread,
             reduction_of,
@@ -383,6 +439,12 @@ impl Code {
         !self.reductions.is_empty()
     }
 
+    /// The values that an instruction's step reads.
+    fn operands(&self, v: usize) -> impl Iterator<Item = ValueId> + use<> {
+        let (joined, instr) = (self.joined[v], self.instrs[v]);
+        joined.into_iter().flatten().chain(instr.operands().filter(move |_| joined.is_none()))
+    }
+
     /// The step of an instruction; operands of lower rank than row are seen repeated by row steps.
     fn step(&self, v: usize, out: Out) -> Step {
         let rank = self.ranks[v];
@@ -401,8 +463,8 @@ impl Code {
             }),
             Instr::Reduce(..) => Op::Fold(self.reduction_of[v].unwrap_or(0)),
             instr => {
-                let mut args = [instr.operands().next().map_or(0, arg); 3];
-                instr.operands().zip(&mut args).for_each(|(o, a)| *a = arg(o));
+                let mut args = [self.operands(v).next().map_or(0, arg); 3];
+                self.operands(v).zip(&mut args).for_each(|(o, a)| *a = arg(o));
                 let imm = if let Instr::Threefry(_, _, stream) = instr { stream } else { 0 };
                 match self.kernels[v] {
                     Some((kernel, swap)) => {
@@ -443,7 +505,7 @@ impl Code {
         }
         for v in (0..n).rev() {
             if need[v] && (whole || self.ranks[v] == Rank::Row) {
-                self.instrs[v].operands().for_each(|o| need[o.0] = true);
+                self.operands(v).for_each(|o| need[o.0] = true);
             }
         }
         let wanted = |v: &usize| need[*v] && (self.ranks[*v] == Rank::Row || whole && self.ranks[*v] == Rank::Point);

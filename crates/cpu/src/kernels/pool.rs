@@ -34,6 +34,15 @@ struct Run<'a> {
 /// Channels in registers at a time.
 const W: usize = 16;
 
+/// True if `x` replaces `best` as the largest so far: it is greater, or the first NaN.
+#[inline(always)]
+fn beats(x: f32, best: f32) -> bool {
+    // Two comparisons: "not at most" holds for a NaN as well.
+    #[allow(clippy::neg_cmp_op_on_partial_ord)]
+    let more = !(x <= best);
+    more & !best.is_nan()
+}
+
 simd! {
     /// Largest of each window: the first, or the first NaN.
     pub(crate) fn max_run(out: &mut [f32], x: &[f32], base: usize, step: usize, places: &[usize], channels: usize) {
@@ -47,8 +56,7 @@ simd! {
                 for &p in &places[1..] {
                     let x = &x[first + p..][..W];
                     for c in 0..W {
-                        let better = (x[c] > best[c]) | ((x[c].is_nan()) & !best[c].is_nan());
-                        best[c] = if better { x[c] } else { best[c] };
+                        best[c] = if beats(x[c], best[c]) { x[c] } else { best[c] };
                     }
                 }
                 chunk.copy_from_slice(&best);
@@ -58,7 +66,7 @@ simd! {
                 let mut best = x[first + c + places[0]];
                 for &p in &places[1..] {
                     let x = x[first + c + p];
-                    if x > best || (x.is_nan() && !best.is_nan()) {
+                    if beats(x, best) {
                         best = x;
                     }
                 }
@@ -80,7 +88,7 @@ simd! {
                 *o = values[at + c + places[0]];
                 for &p in &places[1..] {
                     let v = x[at + c + p];
-                    if v > best || (v.is_nan() && !best.is_nan()) {
+                    if beats(v, best) {
                         (best, *o) = (v, values[at + c + p]);
                     }
                 }
@@ -90,9 +98,10 @@ simd! {
 }
 
 simd! {
-    /// Adds each window's gradient where the window's largest is. `dx` and `x` begin at the same element.
+    /// Adds each window's gradient where the window's largest is; with `alone`, no two windows meet, and it is written. `dx` and `x` begin at
+    /// the same element.
     pub(crate) fn max_grad_run(
-        dx: &mut [f32], x: &[f32], dy: &[f32], base: usize, step: usize, places: &[usize], channels: usize,
+        dx: &mut [f32], x: &[f32], dy: &[f32], base: usize, step: usize, places: &[usize], channels: usize, alone: bool,
     ) {
         // Plain loops over many channels: the compiler vectorises these, and not ones of a fixed short length.
         const BLOCK: usize = 256;
@@ -105,14 +114,18 @@ simd! {
                 place.fill(0);
                 for (number, &p) in (0u32..).zip(places).skip(1) {
                     for ((best, place), &x) in best.iter_mut().zip(place.iter_mut()).zip(&x[at + p..][..len]) {
-                        let better = (x > *best) | (x.is_nan() & !best.is_nan());
+                        let better = beats(x, *best);
                         *best = if better { x } else { *best };
                         *place = if better { number } else { *place };
                     }
                 }
                 for (number, &p) in (0u32..).zip(places) {
-                    for ((dx, &place), &dy) in dx[at + p..][..len].iter_mut().zip(place.iter()).zip(dy) {
-                        *dx += if place == number { dy } else { 0.0 };
+                    let shares = place.iter().zip(dy).map(|(&place, &dy)| if place == number { dy } else { 0.0 });
+                    let dx = dx[at + p..][..len].iter_mut().zip(shares);
+                    if alone {
+                        dx.for_each(|(dx, share)| *dx = share);
+                    } else {
+                        dx.for_each(|(dx, share)| *dx += share);
                     }
                 }
             }
@@ -262,6 +275,11 @@ impl Pool {
         if g.n * image == 0 {
             return;
         }
+        let alone = (0..3).all(|a| g.stride[a] >= g.window[a]);
+        // True if every place is in a window.
+        let covered =
+            alone && (0..3).all(|a| g.stride[a] == g.window[a] && g.output[a] * g.stride[a] >= g.input[a] + g.pad[a]);
+        let written = covered && self.pass == PoolPass::MaxGrad;
         // Images are split into strips of output rows only where no two windows share an input row.
         let apart = g.input[0] == 1 && g.output[0] == 1 && g.stride[1] >= g.window[1];
         let strips = if apart && g.n < threads() * 4 {
@@ -288,7 +306,9 @@ impl Pool {
                     g.output[1] * strip / strips..g.output[1] * (strip + 1) / strips
                 };
                 let compute = |dx: &mut [f32]| {
-                    dx.fill(0.0);
+                    if !written {
+                        dx.fill(0.0);
+                    }
                     for row in rows.clone() {
                         let row = n * g.output[0] * g.output[1] + row;
                         self.runs(row, &mut places, |run| {
@@ -296,7 +316,7 @@ impl Pool {
                             let dy = &dy[window * g.channels..][..run.count * g.channels];
                             let (base, step) = (run.base - start, run.step);
                             if self.pass == PoolPass::MaxGrad {
-                                max_grad_run(dx, &x[start..], dy, base, step, run.places, g.channels);
+                                max_grad_run(dx, &x[start..], dy, base, step, run.places, g.channels, alone);
                             } else {
                                 sum_grad_run(dx, dy, base, step, run.places, g.channels);
                             }

@@ -32,10 +32,10 @@ impl Timing {
     pub(crate) const CEILING: Timing =
         Timing { warm: Duration::from_millis(20), budget: Duration::from_millis(100), samples: (5, 200) };
 
-    /// Epochs of training to measure, and how many of the first do not count.
-    pub(crate) fn epochs(&self) -> (usize, usize) {
+    /// How to train: epochs to measure, how many of the first do not count, and the steps of each, `steps` if there is time.
+    pub(crate) fn training(&self, steps: usize) -> (usize, usize, usize) {
         let warm = if self.warm.is_zero() { 0 } else { 2 };
-        (warm + self.samples.0 + warm, warm)
+        (warm + self.samples.0 + warm, warm, if warm == 0 { 2 } else { steps })
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Measurement {
     pub flops: f64,
     /// Bytes that must be moved, 0 where they do not matter.
     pub bytes: f64,
-    /// More about the row: `compile_ms`, `us_per_dispatch`, ...
+    /// More about the row: `first_ms` (compiled and run once), `us_per_dispatch`, ...
     pub more: Vec<(&'static str, f64)>,
 }
 

@@ -7,11 +7,11 @@ use ibex::core::program::{
     Body, BufferDecl, BufferId, Instr, Kernel, KernelKind, Load, Loop, Program, Role, Store, ValueId, View,
 };
 use ibex::core::{Data, Scalar};
-use ibex::{DType, Device, Function, Result, Shape, Tensor};
+use ibex::{DType, Device, Error, Function, Result, Shape, Tensor};
 use std::sync::Arc;
 
 /// Bytes moved by the copies that are measured. Caches make small ones faster.
-const STREAMS: [usize; 5] = [1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20];
+const STREAMS: [usize; 8] = [1 << 20, 4 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20, 128 << 20, 256 << 20];
 
 /// The best rates of a device: the roof over every row.
 #[derive(Clone, Debug)]
@@ -52,16 +52,19 @@ impl Ceiling {
     }
 }
 
-/// The best of a copy and a sum that move so many bytes.
+/// The best of a copy, an elementwise kernel and a sum that move so many bytes.
 fn stream(device: &Device, bytes: usize) -> Result<Samples> {
-    let measure = |elements: usize, f: fn(&Tensor) -> Tensor| -> Result<Samples> {
+    let kernels: [(usize, fn(&Tensor) -> Tensor); 3] =
+        [(bytes / 8, |x| x.clone()), (bytes / 8, |x| -x), (bytes / 4, |x| x.sum(&[]))];
+    let largest = device.backend().caps().max_buffer_bytes;
+    let mut best: Option<Samples> = None;
+    for (elements, f) in kernels.into_iter().filter(|(elements, _)| 4 * *elements as u64 <= largest) {
         let x = device.eval(&[Tensor::rand([elements], 1)])?.remove(0);
         let function = Function::new(device, move |[x]| f(&x));
-        sample(device, Timing::CEILING, || function.call(&[&x]).map(drop))
-    };
-    let all = [measure(bytes / 8, |x| x.clone())?, measure(bytes / 8, |x| -x)?, measure(bytes / 4, |x| x.sum(&[]))?];
-    let best = all.into_iter().reduce(|a, b| if b.least() < a.least() { b } else { a });
-    best.ok_or_else(|| ibex::Error::value("nothing was measured"))
+        let samples = sample(device, Timing::CEILING, || function.call(&[&x]).map(drop))?;
+        best = best.filter(|best| best.least() <= samples.least()).or(Some(samples));
+    }
+    best.ok_or_else(|| Error::unsupported(format!("buffers of {largest} bytes are too small to measure memory with")))
 }
 
 /// Operations of one call, and its times.

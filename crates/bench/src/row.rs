@@ -1,6 +1,6 @@
 //! One row: what is computed, how its result is checked, how it is measured.
 
-use crate::measure::{Timing, sample};
+use crate::measure::{Fence, Timing, sample, seconds};
 use crate::report::Measurement;
 use crate::rows::{Replay, Step};
 use ibex::core::random::threefry;
@@ -143,13 +143,18 @@ impl Program {
         Ok(Loaded { plan, args, compiled: start.elapsed() })
     }
 
-    /// Runs it once, holds its results against the truth, and says how many bytes must be moved.
-    pub fn check(&self, device: &Device, loaded: &Loaded) -> Result<f64> {
+    /// Runs it once and holds its results against the truth. Gives the bytes that must be moved, and the seconds of this first run.
+    pub fn check(&self, device: &Device, loaded: &Loaded) -> Result<(f64, f64)> {
         let read = |t: &Tensor| Ok(numbers(device.read_now(t)?));
         let state = || self.state.iter().map(Variable::value);
         let inputs: Vec<Vec<f32>> =
             loaded.args.iter().cloned().chain(state()).map(|t| read(&t)).collect::<Result<_>>()?;
-        let outputs = loaded.plan.run(&mut loaded.args())?;
+        let fence = Fence::new(device)?;
+        let mut outputs = Vec::new();
+        let first = seconds(|| {
+            outputs = loaded.plan.run(&mut loaded.args())?;
+            fence.wait()
+        })?;
         let size = |t: &Tensor| t.shape().elements() * t.dtype().size();
         let moved =
             loaded.args.iter().chain(&outputs).map(size).sum::<usize>() + 2 * state().map(|t| size(&t)).sum::<usize>();
@@ -171,15 +176,15 @@ impl Program {
                 }
             }
         }
-        Ok(self.bytes.unwrap_or(moved as f64))
+        Ok((self.bytes.unwrap_or(moved as f64), first))
     }
 
     fn measure(&self, name: &str, device: &Device, timing: Timing) -> Result<Measurement> {
         let loaded = self.load(device)?;
-        let bytes = self.check(device, &loaded)?;
+        let (bytes, first) = self.check(device, &loaded)?;
         let samples = sample(device, timing, || loaded.plan.run(&mut loaded.args()).map(drop))?;
-        let milliseconds = loaded.compiled.as_secs_f64() * 1e3;
-        Ok(Measurement::new(name, &samples, self.flops, bytes).with("compile_ms", milliseconds))
+        let first = first + loaded.compiled.as_secs_f64();
+        Ok(Measurement::new(name, &samples, self.flops, bytes).with("first_ms", first * 1e3))
     }
 }
 
@@ -245,6 +250,6 @@ mod tests {
         let program = program.state(vec![v]);
         let device = ibex::device("cpu").unwrap();
         let loaded = program.load(&device).unwrap();
-        assert_eq!(program.check(&device, &loaded).unwrap(), 36.0);
+        assert_eq!(program.check(&device, &loaded).unwrap().0, 36.0);
     }
 }

@@ -106,7 +106,8 @@ impl Step {
     }
 
     pub fn measure(&self, name: &str, device: &Device, timing: Timing) -> Result<Measurement> {
-        let (mut model, data) = self.prepare(device, self.steps)?;
+        let (epochs, warm, steps) = timing.training(self.steps);
+        let (mut model, data) = self.prepare(device, steps)?;
         let fit = |epochs| Fit::epochs(epochs).batch_size(self.batch).shuffle(false).verbose(0);
         let (one, _) = data.split_at(self.batch)?;
         let mut history = None;
@@ -117,12 +118,11 @@ impl Step {
         let loss = history.and_then(|h| h.get("loss").first().copied()).unwrap_or(f64::NAN);
         self.check(loss)?;
         let mut clock = Clock::default();
-        let (epochs, warm) = timing.epochs();
         let history = model.fit(&data, fit(epochs).callback(&mut clock))?;
         if let Some(bad) = history.get("loss").iter().find(|v| !v.is_finite()) {
             return Err(Error::value(format!("wrong: the loss became {bad}")));
         }
-        let samples = Samples::new(clock.seconds.iter().skip(warm).map(|s| s / self.steps as f64).collect());
+        let samples = Samples::new(clock.seconds.iter().skip(warm).map(|s| s / steps as f64).collect());
         Ok(Measurement::new(name, &samples, self.flops as f64, 0.0).with("first_step_s", first))
     }
 

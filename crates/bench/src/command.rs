@@ -104,7 +104,7 @@ fn on_device(device: &Device, options: &Options) -> Result<bool> {
     if !options.json {
         println!("{}: {} ({})", info.id, info.name, info.details);
     }
-    let (ceiling, measured) = Ceiling::measure(device).map_err(|e: Error| e.context("the device's ceiling"))?;
+    let (ceiling, measured) = Ceiling::measure(device, timing).map_err(|e: Error| e.context("the device's ceiling"))?;
     for measurement in measured {
         print(Report { device: &info, name: &measurement.name.clone(), result: Ok(measurement), ceiling: None });
     }

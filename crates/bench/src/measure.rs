@@ -29,8 +29,10 @@ impl Timing {
     pub const QUICK: Timing = Timing { warm: Duration::ZERO, budget: Duration::from_millis(20), samples: (1, 11) };
 
     /// For a ceiling, of which the fastest sample counts.
-    pub(crate) const CEILING: Timing =
-        Timing { warm: Duration::from_millis(20), budget: Duration::from_millis(100), samples: (5, 200) };
+    pub(crate) fn ceiling(&self) -> Timing {
+        let rest = Duration::from_millis(if self.warm.is_zero() { 20 } else { 100 });
+        Timing { warm: rest, budget: 3 * rest, samples: (5, 200) }
+    }
 
     /// How to train: epochs to measure, how many of the first do not count, and the steps of each, `steps` if there is time.
     pub(crate) fn training(&self, steps: usize) -> (usize, usize, usize) {

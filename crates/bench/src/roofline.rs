@@ -27,13 +27,14 @@ impl Ceiling {
     ///
     /// # Errors
     /// Whatever the device reports.
-    pub fn measure(device: &Device) -> Result<(Ceiling, Vec<Measurement>)> {
+    pub fn measure(device: &Device, timing: Timing) -> Result<(Ceiling, Vec<Measurement>)> {
+        let timing = timing.ceiling();
         let mut list = Vec::new();
-        let (flops, samples) = multiply_adds(device)?;
+        let (flops, samples) = multiply_adds(device, timing)?;
         list.push(Measurement::new("ceiling_multiply_add", &samples, flops, 0.0));
         let mut ceiling = Ceiling { flops: flops / samples.least(), streams: Vec::new() };
         for bytes in STREAMS {
-            let samples = stream(device, bytes)?;
+            let samples = stream(device, timing, bytes)?;
             list.push(Measurement::new(format!("ceiling_stream_{}MB", bytes >> 20), &samples, 0.0, bytes as f64));
             ceiling.streams.push((bytes as f64, bytes as f64 / samples.least()));
         }
@@ -41,19 +42,19 @@ impl Ceiling {
     }
 
     /// The seconds in which this device could do so many operations while it moves so many bytes. Traffic of a size between two that were
-    /// measured gets the rate of the smaller one, which is the higher.
+    /// measured gets the rate of the smaller one, which is the higher: less traffic is never slower than more.
     pub fn seconds(&self, flops: f64, bytes: f64) -> f64 {
         (flops / self.flops).max(bytes / self.rate(bytes))
     }
 
     fn rate(&self, bytes: f64) -> f64 {
-        let fits = self.streams.iter().rev().find(|(size, _)| *size <= bytes);
-        fits.or(self.streams.first()).map_or(f64::INFINITY, |(_, rate)| *rate)
+        let from = self.streams.iter().rposition(|(size, _)| *size <= bytes).unwrap_or(0);
+        self.streams[from..].iter().map(|(_, rate)| *rate).fold(0.0, f64::max)
     }
 }
 
 /// The best of a copy, an elementwise kernel and a sum that move so many bytes.
-fn stream(device: &Device, bytes: usize) -> Result<Samples> {
+fn stream(device: &Device, timing: Timing, bytes: usize) -> Result<Samples> {
     let kernels: [(usize, fn(&Tensor) -> Tensor); 3] =
         [(bytes / 8, |x| x.clone()), (bytes / 8, |x| -x), (bytes / 4, |x| x.sum(&[]))];
     let largest = device.backend().caps().max_buffer_bytes;
@@ -61,17 +62,17 @@ fn stream(device: &Device, bytes: usize) -> Result<Samples> {
     for (elements, f) in kernels.into_iter().filter(|(elements, _)| 4 * *elements as u64 <= largest) {
         let x = device.eval(&[Tensor::rand([elements], 1)])?.remove(0);
         let function = Function::new(device, move |[x]| f(&x));
-        let samples = sample(device, Timing::CEILING, || function.call(&[&x]).map(drop))?;
+        let samples = sample(device, timing, || function.call(&[&x]).map(drop))?;
         best = best.filter(|best| best.least() <= samples.least()).or(Some(samples));
     }
     best.ok_or_else(|| Error::unsupported(format!("buffers of {largest} bytes are too small to measure memory with")))
 }
 
 /// Operations of one call, and its times.
-fn multiply_adds(device: &Device) -> Result<(f64, Samples)> {
+fn multiply_adds(device: &Device, timing: Timing) -> Result<(f64, Samples)> {
     if device.info().id == "cpu" {
         const ROUNDS: usize = 1 << 18;
-        let samples = sample(device, Timing::CEILING, || {
+        let samples = sample(device, timing, || {
             ibex_cpu::multiply_adds(ROUNDS);
             Ok(())
         })?;
@@ -89,7 +90,7 @@ fn multiply_adds(device: &Device) -> Result<(f64, Samples)> {
         let mut run = || executable.run(&buffers);
         let once = sample(device, Timing::QUICK, &mut run)?;
         if once.least() > 4e-3 || points >= 1 << 24 {
-            return Ok((flops, sample(device, Timing::CEILING, run)?));
+            return Ok((flops, sample(device, timing, run)?));
         }
         points *= 4;
     }
@@ -145,5 +146,7 @@ mod tests {
         // Small traffic at the rate of the smallest copy, larger at that of the next smaller.
         assert_eq!((ceiling.seconds(0.0, 1.0), ceiling.seconds(0.0, 999.0)), (0.05, 999.0 / 20.0));
         assert_eq!(ceiling.seconds(0.0, 1000.0), 200.0);
+        let noisy = Ceiling { flops: 1.0, streams: vec![(10.0, 4.0), (1000.0, 5.0)] };
+        assert_eq!(noisy.seconds(0.0, 10.0), 2.0);
     }
 }

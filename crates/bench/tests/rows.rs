@@ -7,7 +7,7 @@ use serde_json::Value;
 fn all_rows() {
     let device = ibex::device("cpu").unwrap();
     let info = device.info();
-    let (ceiling, own) = Ceiling::measure(&device).unwrap();
+    let (ceiling, own) = Ceiling::measure(&device, Timing::QUICK).unwrap();
     assert!(own.iter().all(|m| m.median > 0.0 && m.flops + m.bytes > 0.0), "{own:?}");
     let mut failed = Vec::new();
     for row in rows() {

@@ -1,4 +1,4 @@
-//! `cargo bench -p ibex-bench [-- FILTER ...]`: the rows of `ibex bench`, which takes the same arguments.
+//! `cargo bench [-- FILTER ...]`: the rows of `ibex bench`, which takes the same arguments.
 
 use std::process::ExitCode;
 

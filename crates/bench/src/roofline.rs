@@ -55,8 +55,8 @@ impl Ceiling {
 
 /// The best of a copy, an elementwise kernel and a sum that move so many bytes.
 fn stream(device: &Device, timing: Timing, bytes: usize) -> Result<Samples> {
-    let kernels: [(usize, fn(&Tensor) -> Tensor); 3] =
-        [(bytes / 8, |x| x.clone()), (bytes / 8, |x| -x), (bytes / 4, |x| x.sum(&[]))];
+    type Stream = fn(&Tensor) -> Tensor;
+    let kernels: [(usize, Stream); 3] = [(bytes / 8, |x| x.clone()), (bytes / 8, |x| -x), (bytes / 4, |x| x.sum(&[]))];
     let largest = device.backend().caps().max_buffer_bytes;
     let mut best: Option<Samples> = None;
     for (elements, f) in kernels.into_iter().filter(|(elements, _)| 4 * *elements as u64 <= largest) {

@@ -116,3 +116,30 @@ impl fmt::Display for Report<'_> {
         m.more.iter().try_for_each(|(name, value)| write!(f, "  {name} {value:.3}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_for_people_and_machines() {
+        let [id, name, details] = ["cpu", "a processor", ""].map(String::from);
+        let device = DeviceInfo { id, name, details };
+        let samples = Samples::new(vec![2e-3, 1e-3, 4e-3]);
+        let result = Ok(Measurement::new("x", &samples, 0.0, 4e6).with("first_ms", 7.0));
+        let report = Report { device: &device, name: "x", result, ceiling: None };
+        let json: Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(
+            json,
+            json!({ "peer": "ibex-cpu", "name": "x", "device": "a processor", "ms": 2.0, "min_ms": 1.0, "n": 3,
+                "gbps": 2.0, "first_ms": 7.0 })
+        );
+        let text = report.to_string();
+        assert!(text.contains("2.0000 ms") && text.contains("2.00 GB/s") && !text.contains('%'), "{text}");
+
+        let failed = Report { result: Err(Error::value("wrong")), ..report };
+        let json: Value = serde_json::from_str(&failed.json()).unwrap();
+        assert!(json.get("ms").is_none() && json["error"].as_str().is_some_and(|e| e.contains("wrong")), "{json}");
+        assert!(failed.to_string().contains("FAILED"));
+    }
+}

@@ -6,7 +6,8 @@ use crate::report::Measurement;
 use crate::row::{Kind, Program, Row};
 use ibex::{Device, Result, Tensor};
 
-/// Products of tiny matrices one after the other: dispatches that take the device no time, and that nothing fuses. A multiple of `SIDE`.
+/// Products of tiny matrices one after the other, every second with a transposed operand: dispatches that take the device no time, that nothing
+/// fuses, and that change the pipeline each time. A multiple of `SIDE`.
 const DISPATCHES: usize = 400;
 const SIDE: usize = 8;
 
@@ -16,12 +17,14 @@ pub(crate) struct Replay(pub Program);
 
 pub(super) fn rows() -> Vec<Row> {
     // Moves every column to the next place, the last to the first: after as many products as there are columns all is as it was.
-    let shifted = Tensor::from_vec(
-        (0..SIDE * SIDE).map(|i| f32::from(u8::from((i / SIDE + 1) % SIDE == i % SIDE))).collect(),
-        [SIDE; 2],
-    );
-    let f = |x: &[Tensor]| Ok(vec![(0..DISPATCHES).fold(x[0].clone(), |y, _| y.matmul(&x[1]))]);
-    let program = Program::new([Tensor::randn([SIDE; 2], 1), shifted], f, |x, _, i| Some(at(&x[0], i)));
+    let shift = |i: usize| f32::from(u8::from((i / SIDE + 1) % SIDE == i % SIDE));
+    let shift = Tensor::from_vec((0..SIDE * SIDE).map(shift).collect(), [SIDE; 2]);
+    let f = |x: &[Tensor]| {
+        let product = |y: Tensor, i: usize| if i.is_multiple_of(2) { y.matmul(&x[1]) } else { y.matmul(x[2].t()) };
+        Ok(vec![(0..DISPATCHES).fold(x[0].clone(), product)])
+    };
+    let program =
+        Program::new([Tensor::randn([SIDE; 2], 1), shift.clone(), shift.t()], f, |x, _, i| Some(at(&x[0], i)));
     vec![Row::new("replay", Kind::Replay(Replay(program)))]
 }
 

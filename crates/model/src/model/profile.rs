@@ -3,9 +3,10 @@
 use super::{Sequential, Source, step::Kind};
 use ibex_core::backend::Counters;
 use ibex_core::{Arg, Plan, Result};
-use serde_json::{Value, json};
+use ibex_data::io::write_atomic;
+use serde_json::json;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -103,8 +104,7 @@ impl Profile {
             }));
             at += k.time;
         }
-        let trace: Value = json!({ "displayTimeUnit": "ns", "traceEvents": events });
-        trace.to_string()
+        json!({ "displayTimeUnit": "ns", "traceEvents": events }).to_string()
     }
 
     /// Writes [`Profile::trace`] to a file, whole or not at all.
@@ -112,7 +112,7 @@ impl Profile {
     /// # Errors
     /// `Io` if the system refuses.
     pub fn write_trace(&self, path: impl AsRef<Path>) -> Result<()> {
-        ibex_data::io::write_atomic(path, |file| -> io::Result<()> { file.write_all(self.trace().as_bytes()) })
+        write_atomic(path, |file| file.write_all(self.trace().as_bytes()))
     }
 }
 

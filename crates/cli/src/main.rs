@@ -1,53 +1,77 @@
 //! The command `ibex`.
 
+mod check;
+mod profile;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 const HELP: &str = "usage: ibex <command>
 
-  devices              the devices of this machine, and which one is the default
-  check [--device ID]  runs the conformance cases on a device: every primitive, and programs
-                       made of them, against the f64 reference";
+  devices
+    the devices of this machine, and which one is the default";
+
+/// Why a command did not do its work.
+enum Failure {
+    /// Its arguments make no sense.
+    Usage(String),
+    Error(ibex::Error),
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Failure {
+        Failure::Usage(error.to_string())
+    }
+}
+
+impl From<ibex::Error> for Failure {
+    fn from(error: ibex::Error) -> Failure {
+        Failure::Error(error)
+    }
+}
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let result = match words[..] {
-        ["devices"] => devices(),
-        ["check"] => ibex::default_device().and_then(|device| check(&device)),
-        ["check", "--device", id] => ibex::device(id).and_then(|device| check(&device)),
-        _ => {
-            eprintln!("{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    match result {
+    let mut args = std::env::args_os().skip(1);
+    let command = args.next().unwrap_or_default();
+    let help = || format!("{HELP}\n\n  {}\n\n  {}\n\n  {}", check::HELP, ibex_bench::HELP, profile::HELP);
+    if ["help", "--help", "-h"].map(OsString::from).contains(&command) {
+        println!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    match run(&command.to_string_lossy(), args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
+        Err(Failure::Error(error)) => {
             eprintln!("ibex: {error}");
             ExitCode::FAILURE
+        }
+        Err(Failure::Usage(message)) => {
+            eprintln!("ibex: {message}\n\n{}", help());
+            ExitCode::from(2)
         }
     }
 }
 
-fn devices() -> ibex::Result<bool> {
+/// Runs a command; false if it found something wrong.
+fn run(command: &str, args: impl Iterator<Item = OsString>) -> Result<bool, Failure> {
+    match command {
+        "devices" => devices(lexopt::Parser::from_args(args)),
+        "check" => check::run(lexopt::Parser::from_args(args)),
+        "bench" => Ok(ibex_bench::run(&ibex_bench::Options::parse(args)?)?),
+        "profile" => profile::run(lexopt::Parser::from_args(args)),
+        "" => Err(Failure::Usage("which command?".into())),
+        other => Err(Failure::Usage(format!("no command {other:?}"))),
+    }
+}
+
+fn devices(mut args: lexopt::Parser) -> Result<bool, Failure> {
+    if let Some(arg) = args.next()? {
+        return Err(arg.unexpected().into());
+    }
     let default = ibex::default_device()?.info();
     for device in ibex::devices() {
         let mark = if device.id == default.id { "  (default)" } else { "" };
         println!("{}: {}{mark}\n    {}", device.id, device.name, device.details);
     }
     Ok(true)
-}
-
-/// Every conformance case on a device.
-fn check(device: &ibex::Device) -> ibex::Result<bool> {
-    let info = device.info();
-    println!("{}: {}", info.id, info.name);
-    let cases = ibex_check::cases();
-    let failed = ibex_check::failures(&cases, |case| ibex_check::compare(device, case));
-    for (case, why) in &failed {
-        println!("FAILED {case}: {why}");
-    }
-    println!("{} passed, {} failed", cases.len() - failed.len(), failed.len());
-    Ok(failed.is_empty())
 }

@@ -214,6 +214,11 @@ impl Plan {
         &self.program
     }
 
+    /// The device that it runs on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Runs it. Results stay on the device.
     ///
     /// # Errors

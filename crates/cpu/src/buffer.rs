@@ -4,7 +4,7 @@ use ibex_core::backend::Buffer;
 use ibex_core::{Error, Result};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,10 +42,11 @@ impl Drop for Block {
     }
 }
 
-/// Free blocks by size.
+/// Free blocks.
 #[derive(Debug, Default)]
 struct Free {
-    blocks: BTreeMap<usize, Vec<Block>>,
+    /// Least recently returned first.
+    blocks: VecDeque<Block>,
     /// Bytes of free blocks.
     free: usize,
     /// Bytes of blocks in use.
@@ -79,7 +80,9 @@ impl Pool {
         }
         let size = class(bytes).ok_or_else(fail)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let block = match state.blocks.get_mut(&size).and_then(Vec::pop) {
+        // The most recently returned is likeliest to be in cache.
+        let known = state.blocks.iter().rposition(|block| block.layout.size() == size);
+        let block = match known.and_then(|at| state.blocks.remove(at)) {
             Some(block) => {
                 state.free -= size;
                 block
@@ -105,9 +108,13 @@ impl Pool {
         let size = block.layout.size();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.used -= size;
-        if state.free + size <= state.used + SPARE {
-            state.free += size;
-            state.blocks.entry(size).or_default().push(block);
+        state.free += size;
+        state.blocks.push_back(block);
+        // What nobody asked for again goes, not what is in use: else every run would fetch it from the system anew.
+        while state.free > state.used + SPARE
+            && let Some(old) = state.blocks.pop_front()
+        {
+            state.free -= old.layout.size();
         }
     }
 }
@@ -162,6 +169,15 @@ mod tests {
         drop(pool.allocate(2 * SPARE).unwrap());
         assert!(pool.state.lock().unwrap().free <= SPARE, "large blocks go back to the system");
         assert_eq!(pool.allocate(0).unwrap().bytes(), 0);
+    }
+
+    #[test]
+    fn forgotten_blocks_make_room_for_used_ones() {
+        let pool = Arc::new(Pool::default());
+        drop(pool.allocate(SPARE).unwrap());
+        drop(pool.allocate(SPARE / 2).unwrap());
+        drop(pool.allocate(SPARE / 2).unwrap());
+        assert_eq!(pool.allocations.load(Ordering::Relaxed), 2);
     }
 
     #[test]

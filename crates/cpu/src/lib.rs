@@ -21,6 +21,7 @@ mod kernels;
 mod math;
 mod memory;
 mod ops;
+mod roofline;
 mod simd;
 #[cfg(test)]
 mod tests;
@@ -28,3 +29,4 @@ mod threads;
 mod tile;
 
 pub use backend::CpuBackend;
+pub use roofline::multiply_adds;

@@ -7,6 +7,7 @@ mod fitting;
 mod layers;
 mod mistakes;
 mod plotting;
+mod profiling;
 mod summary;
 
 use ibex::Result;

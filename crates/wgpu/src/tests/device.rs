@@ -173,6 +173,19 @@ fn profile_measures_every_kernel() {
     super::close(&download(backend, &buffers[1], F, len).to_f64(), &want, 1e-6, "profiled");
 }
 
+/// A copy has no pass to hang timestamps on; where encoders take none, nothing of such a program can be measured.
+#[test]
+fn profile_runs_what_it_can_not_measure() {
+    let Some([backend, _]) = backends() else { return };
+    let len = 1000;
+    let copy = KernelKind::Copy { from: BufferId(0), to: BufferId(1) };
+    let executable = backend.load(Arc::new(program(&[(F, len); 2], &[], vec![copy]))).unwrap();
+    let (x, zero) = (numbers(F, len, 0.0, 2.0), numbers(F, len, 0.0, 0.0));
+    let buffers: Vec<_> = [&x, &zero].map(|d| upload(backend, d)).into();
+    executable.profile(&buffers).unwrap();
+    assert_eq!(download(backend, &buffers[1], F, len).to_f64(), x.to_f64());
+}
+
 #[test]
 fn threads_share_a_device() {
     let Some([_, backend]) = backends() else { return };

@@ -6,7 +6,6 @@ mod lstm;
 mod matmul;
 mod pool;
 mod shaders;
-mod speed;
 
 use super::lower;
 use crate::WgpuBackend;

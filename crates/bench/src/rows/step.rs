@@ -1,0 +1,152 @@
+//! Training steps of the three models that all peers are measured with: an MLP, a CNN and an LSTM.
+//!
+//! The time of a step is that of an epoch through `fit`, divided by its steps: gathering batches and everything else included.
+
+use crate::measure::{Samples, Timing, seconds};
+use crate::report::Measurement;
+use crate::row::{Kind, Row};
+use ibex::callbacks::{Logs, Run};
+use ibex::prelude::*;
+use ibex::{Error, Profile, Result};
+use std::time::Instant;
+
+/// A model with data to train it.
+pub(crate) struct Step {
+    model: fn() -> Sequential,
+    loss: fn(&mut Sequential) -> Result<()>,
+    /// Samples and labels, so many batches of them.
+    data: fn(usize) -> (Tensor, Tensor),
+    batch: usize,
+    /// Steps of an epoch.
+    steps: usize,
+    /// Labels that are drawn at random.
+    classes: usize,
+    /// Operations of the contractions of one step, forward and backward.
+    flops: usize,
+}
+
+pub(super) fn rows() -> Vec<Row> {
+    // The first layer of a model has no gradient of its input to compute.
+    let mlp = 128 * (2 * 784 * 512 + 3 * 512 * 512 + 3 * 512 * 10);
+    let cnn = 128 * (2 * 26 * 26 * 9 * 32 + 3 * 24 * 24 * 9 * 32 * 64 + 3 * 9216 * 128 + 3 * 128 * 10);
+    let lstm = 32 * (3 * 100 * (64 + 128) * 512 + 3 * 128);
+    let sparse = |m: &mut Sequential| m.compile(Adam::new(1e-3), SparseCategoricalCrossentropy::new(), ());
+    let binary = |m: &mut Sequential| m.compile(Adam::new(1e-3), BinaryCrossentropy::new(), ());
+    let mlp = Step {
+        model: || {
+            Sequential::new([784])
+                .add(Dense::new(512).activation(Relu))
+                .add(Dense::new(512).activation(Relu))
+                .add(Dense::new(10).activation(Softmax))
+        },
+        loss: sparse,
+        data: |n| (Tensor::randn([n, 784], 0), labels(n, 10)),
+        batch: 128,
+        steps: 60,
+        classes: 10,
+        flops: 2 * mlp,
+    };
+    let cnn = Step {
+        model: || {
+            Sequential::new([28, 28, 1])
+                .add(Conv2D::new(32, 3).activation(Relu))
+                .add(Conv2D::new(64, 3).activation(Relu))
+                .add(MaxPooling2D::new(2))
+                .add(Flatten::new())
+                .add(Dense::new(128).activation(Relu))
+                .add(Dense::new(10).activation(Softmax))
+        },
+        loss: sparse,
+        data: |n| (Tensor::rand([n, 28, 28, 1], 0), labels(n, 10)),
+        batch: 128,
+        steps: 12,
+        classes: 10,
+        flops: 2 * cnn,
+    };
+    let lstm = Step {
+        model: || {
+            Sequential::with_dtype([100], DType::I32)
+                .add(Embedding::new(10000, 64))
+                .add(LSTM::new(128))
+                .add(Dense::new(1).activation(Sigmoid))
+        },
+        loss: binary,
+        data: |n| (labels(n * 100, 10000).reshape([n, 100]), labels(n, 2).cast(DType::F32)),
+        batch: 32,
+        steps: 12,
+        classes: 2,
+        flops: 2 * lstm,
+    };
+    [("step_mlp_b128", mlp), ("step_cnn_b128", cnn), ("step_lstm_b32", lstm)]
+        .map(|(name, step)| Row::new(name, Kind::Step(step)))
+        .into()
+}
+
+fn labels(n: usize, classes: usize) -> Tensor {
+    (Tensor::rand([n], 1) * classes as f32).floor().cast(DType::I32)
+}
+
+impl Step {
+    /// The compiled model, and so many batches on the host.
+    fn prepare(&self, device: &Device, batches: usize) -> Result<(Sequential, Dataset)> {
+        let mut model = (self.model)().on(device);
+        (self.loss)(&mut model)?;
+        let (x, y) = (self.data)(batches * self.batch);
+        let host = |t: &Tensor| Ok(Tensor::from_data(device.read_now(t)?, t.shape()));
+        Ok((model, Dataset::new(host(&x)?, host(&y)?)?))
+    }
+
+    /// An untrained model knows nothing of random labels: its loss is that of guessing.
+    fn check(&self, loss: f64) -> Result<()> {
+        let guess = (self.classes as f64).ln();
+        match loss / guess {
+            0.7..1.6 => Ok(()),
+            _ => Err(Error::value(format!("wrong: the first loss is {loss}, that of guessing is {guess:.3}"))),
+        }
+    }
+
+    pub fn measure(&self, name: &str, device: &Device, timing: Timing) -> Result<Measurement> {
+        let (epochs, warm, steps) = timing.training(self.steps);
+        let (mut model, data) = self.prepare(device, steps)?;
+        let fit = |epochs| Fit::epochs(epochs).batch_size(self.batch).shuffle(false).verbose(0);
+        let (one, _) = data.split_at(self.batch)?;
+        let mut history = None;
+        let first = seconds(|| {
+            history = Some(model.fit(&one, fit(1))?);
+            Ok(())
+        })?;
+        let loss = history.and_then(|h| h.get("loss").first().copied()).unwrap_or(f64::NAN);
+        self.check(loss)?;
+        let mut clock = Clock::default();
+        let history = model.fit(&data, fit(epochs).callback(&mut clock))?;
+        if let Some(bad) = history.get("loss").iter().find(|v| !v.is_finite()) {
+            return Err(Error::value(format!("wrong: the loss became {bad}")));
+        }
+        let samples = Samples::new(clock.seconds.iter().skip(warm).map(|s| s / steps as f64).collect());
+        Ok(Measurement::new(name, &samples, self.flops as f64, 0.0).with("first_step_s", first))
+    }
+
+    pub fn profile(&self, device: &Device, runs: usize) -> Result<Option<Profile>> {
+        let (mut model, data) = self.prepare(device, 1)?;
+        model.profile(&data, self.batch, runs)
+    }
+}
+
+/// Notes the time of every epoch.
+#[derive(Debug, Default)]
+struct Clock {
+    started: Option<Instant>,
+    seconds: Vec<f64>,
+}
+
+impl Callback for Clock {
+    fn on_epoch_begin(&mut self, _epoch: usize, _run: &mut Run) -> Result<()> {
+        self.started = Some(Instant::now());
+        Ok(())
+    }
+
+    fn on_epoch_end(&mut self, _epoch: usize, _logs: &mut Logs, _run: &mut Run) -> Result<()> {
+        self.seconds.extend(self.started.map(|s| s.elapsed().as_secs_f64()));
+        Ok(())
+    }
+}

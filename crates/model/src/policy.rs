@@ -13,7 +13,22 @@ use std::str::FromStr;
 /// takes half the memory under the mixed policies. Sums of matrix products, convolutions and reductions run in `f32` always and are rounded once.
 /// Some layers compute in `f32` inside, since `f16` would overflow or lose too much: `BatchNormalization`, and the recurrence of `LSTM`.
 ///
-/// The last layer is best kept in `f32`: `.add(Dense::new(10).dtype(Float32))`.
+/// The last layer is best kept in `f32`:
+///
+/// ```
+/// use ibex::prelude::*;
+///
+/// # fn main() -> ibex::Result<()> {
+/// let mut model = Sequential::new([28, 28, 1])
+///     .dtype_policy(MixedFloat16)
+///     .add(Conv2D::new(8, 3).activation(Relu))
+///     .add(Flatten::new())
+///     .add(Dense::new(10).dtype(Float32));
+/// model.compile(Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits(), [Accuracy::new()])?;
+/// assert_eq!(model.loss_scale()?, 32768.0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DTypePolicy {

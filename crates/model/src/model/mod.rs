@@ -156,8 +156,10 @@ impl Sequential {
         self
     }
 
-    /// What layers compute in, unless they have a policy of their own; `Float32` by default. A model that was compiled must be compiled again.
+    /// Mixed precision: what layers compute in, unless they have a policy of their own; `Float32` by default. A model that was compiled must be compiled again.
     #[must_use]
+    #[doc(alias = "mixed_precision")]
+    #[doc(alias = "set_dtype_policy")]
     pub fn dtype_policy(mut self, policy: DTypePolicy) -> Self {
         self.policy = policy;
         for node in &mut self.nodes {

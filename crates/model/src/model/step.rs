@@ -50,7 +50,8 @@ impl Sequential {
         Ok(plan)
     }
 
-    /// The model's output for `x` as a tensor: for functions of your own, or for its gradients. Terms that layers add to the loss are left out.
+    /// The model's output for `x` as a tensor: for functions of your own, or for its gradients. It has the compute type of the last layer. Terms that
+    /// layers add to the loss are left out.
     ///
     /// # Errors
     /// If the input does not fit the model.

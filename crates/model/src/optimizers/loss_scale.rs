@@ -26,6 +26,9 @@ pub struct LossScale {
     pub growth_steps: i32,
 }
 
+/// The smallest and the largest factor: 2^-126 and 2^126, between which WGSL divides exactly enough.
+const LIMITS: [f32; 2] = [f32::MIN_POSITIVE, 1.0 / f32::MIN_POSITIVE];
+
 /// As Keras has it.
 #[derive(Serialize, Deserialize)]
 struct Fields {
@@ -64,19 +67,20 @@ impl LossScaleOptimizer {
 
 impl LossScale {
     pub(crate) fn check(self) -> Result<()> {
-        if self.initial > 0.0 && self.initial.is_finite() {
+        let [least, most] = LIMITS;
+        if (least..=most).contains(&self.initial) {
             Ok(())
         } else {
-            Err(Error::value(format!("initial_scale is {}, it must be positive and finite", self.initial)))
+            Err(Error::value(format!("initial_scale is {}, it must lie between {least:e} and {most:e}", self.initial)))
         }
     }
 
     /// The factor and the count of good steps for the next step.
     pub(crate) fn next(self, scale: &Tensor, steps: &Tensor, finite: &Tensor) -> (Tensor, Tensor) {
         let grows = steps.eq(self.growth_steps.wrapping_sub(1));
-        // At zero nothing could be divided by it any more: Keras's weights become NaN there.
-        let halved = (scale * 0.5).maximum(f32::MIN_POSITIVE);
-        let next = finite.select(grows.select(scale * 2.0, scale), halved);
+        let next = finite.select(grows.select(scale * 2.0, scale), scale * 0.5);
+        // Beyond these Keras's factor becomes 0, which makes weights NaN, or infinite, from where it never comes back.
+        let next = next.clamp(LIMITS[0], LIMITS[1]);
         (next, finite.select(grows.select(0, steps + 1), 0))
     }
 }

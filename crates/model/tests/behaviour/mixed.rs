@@ -162,6 +162,25 @@ fn steps_that_overflow_are_skipped() -> Result<()> {
     Ok(())
 }
 
+/// The scale neither vanishes while nothing is finite, nor becomes infinite while nothing overflows.
+#[test]
+fn the_scale_has_limits() -> Result<()> {
+    for device in devices() {
+        for (weight, scale) in [(1e30, 2f32.powi(-126)), (0.0, 2f32.powi(126))] {
+            let mut model = Sequential::new([4]).on(&device).dtype_policy(MixedFloat16).add(Dense::new(1));
+            model.set_weights(&[Data::F32(vec![weight; 4]), Data::F32(vec![0.0])])?;
+            let optimizer = LossScaleOptimizer::new(SGD::new(0.1)).initial_scale(scale).dynamic_growth_steps(1);
+            model.compile(optimizer, MeanSquaredError::new(), ())?;
+            model.fit(
+                (&Tensor::ones([8, 4], DType::F32), &Tensor::zeros([8, 1], DType::F32)),
+                Fit::epochs(3).batch_size(4).verbose(0),
+            )?;
+            assert_eq!(model.loss_scale()?, scale, "{device:?}");
+        }
+    }
+    Ok(())
+}
+
 /// Slots and the count of steps.
 fn optimizer_state(model: &mut Sequential) -> Result<Vec<(String, Data)>> {
     let bytes = block_on(model.to_bytes())?;

@@ -245,13 +245,22 @@ fn split_reduce(b: &mut Builder, node: &Node, reduce: Reduce, axes: &[usize], ca
     let length: usize = axes.iter().map(|&a| x.shape[a]).product();
     // Enough parts to fill the device, each long enough to be worth a group of threads.
     let parts = (2..=4096).rev().find(|p| length.is_multiple_of(*p) && length / p >= 64 && p * results <= 65536)?;
-    let (before, after) = (x.shape[..first].to_vec(), x.shape[first + axes.len()..].to_vec());
-    let split = Shape::from([&before[..], &[parts, length / parts], &after[..]].concat());
-    let partial = Shape::from([&before[..], &[parts, 1], &after[..]].concat());
-    let total = Shape::from([&before[..], &[1, 1], &after[..]].concat());
-    let make = |op, inputs, shape| Node { op, inputs, shape, dtype: node.dtype };
-    let wide = add(b, make(Op::Reshape, vec![node.inputs[0]], split), caps);
+    let whole = x.shape.clone();
+    let (before, after) = (&whole[..first], &whole[first + axes.len()..]);
+    let split = Shape::from([before, &[parts, length / parts], after].concat());
+    let partial = Shape::from([before, &[parts, 1], after].concat());
+    let total = Shape::from([before, &[1, 1], after].concat());
+    // What is stored between the two steps is not rounded to a narrow float.
+    let dtype = if node.dtype.is_float() { DType::F32 } else { node.dtype };
+    let make = |op, inputs, shape| Node { op, inputs, shape, dtype };
+    let wide = add(b, make(Op::Cast(dtype), vec![node.inputs[0]], whole.clone()), caps);
+    let wide = add(b, make(Op::Reshape, vec![wide], split), caps);
     let sums = b.add(make(Op::Reduce(reduce, vec![first + 1]), vec![wide], partial));
     let all = b.add(make(Op::Reduce(reduce, vec![first]), vec![sums], total));
-    Some(add(b, make(Op::Reshape, vec![all], node.shape.clone()), caps))
+    let all = add(b, make(Op::Reshape, vec![all], node.shape.clone()), caps);
+    Some(add(
+        b,
+        Node { op: Op::Cast(node.dtype), inputs: vec![all], shape: node.shape.clone(), dtype: node.dtype },
+        caps,
+    ))
 }

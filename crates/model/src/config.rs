@@ -1,11 +1,18 @@
 //! Configurations of layers, losses and optimizers as JSON objects.
 
 use ibex_core::{Error, Result};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// A JSON object with Keras's field names.
 pub type Config = serde_json::Map<String, serde_json::Value>;
+
+/// A loss or an optimizer, as it stands in a configuration.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub class_name: String,
+    pub config: Config,
+}
 
 /// Writes a value's fields.
 ///

@@ -32,6 +32,7 @@ pub mod metrics;
 mod model;
 pub mod optimizers;
 mod plot;
+mod policy;
 mod progress;
 mod saving;
 
@@ -48,6 +49,7 @@ pub use ibex_core::{
 pub use ibex_data as data;
 pub use initializers::Initializer;
 pub use model::{Fit, KernelTime, Named, Profile, Sequential, Source};
+pub use policy::DTypePolicy;
 
 /// The engine below: graphs, programs, backends.
 pub use ibex_core as core;
@@ -55,6 +57,7 @@ pub use ibex_core as core;
 /// What most programs need.
 pub mod prelude {
     pub use crate::Activation::{self, Gelu, Relu, Sigmoid, Softmax, Tanh};
+    pub use crate::DTypePolicy::{self, Float32, MixedBfloat16, MixedFloat16};
     pub use crate::Initializer;
     pub use crate::callbacks::{Callback, EarlyStopping};
     pub use crate::config::{self, Config};
@@ -68,6 +71,6 @@ pub mod prelude {
         SparseCategoricalCrossentropy,
     };
     pub use crate::metrics::{Accuracy, BinaryAccuracy, CategoricalAccuracy, Metric, SparseCategoricalAccuracy};
-    pub use crate::optimizers::{Adam, Optimizer, RMSprop, SGD};
+    pub use crate::optimizers::{Adam, LossScaleOptimizer, Optimizer, RMSprop, SGD};
     pub use crate::{DType, Device, Eval, Fit, Function, History, Padding, Sequential, Shape, Tensor, Variable};
 }

@@ -1,9 +1,10 @@
 //! A model in one file: weights and training state as safetensors, architecture and compile settings as JSON in its metadata, and a
 //! checksum over all of it.
 
-use crate::config::Config;
+use crate::config::{Config, Part};
 use crate::layers;
-use crate::model::{Sequential, Training};
+use crate::model::{Named, Sequential, Training};
+use crate::policy::DTypePolicy;
 use crate::{losses, metrics, optimizers};
 use ibex_core::{DType, Data, Error, Result, Shape, Variable};
 use ibex_data::io::{failed, write_atomic};
@@ -29,6 +30,8 @@ struct Header {
     seed: u64,
     #[serde(default)]
     epochs: u32,
+    #[serde(default)]
+    dtype_policy: DTypePolicy,
     layers: Vec<LayerHeader>,
     compile: Option<CompileHeader>,
 }
@@ -37,12 +40,9 @@ struct Header {
 struct LayerHeader {
     class_name: String,
     name: String,
-    config: Config,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Part {
-    class_name: String,
+    /// Its own policy, if it does not follow the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dtype: Option<DTypePolicy>,
     config: Config,
 }
 
@@ -144,7 +144,8 @@ impl Sequential {
     fn header(&self) -> Result<Header> {
         let layer = |node: &crate::model::Node| -> Result<LayerHeader> {
             let config = node.layer.config().map_err(|e| e.context(format!("layer {}", node.name)))?;
-            Ok(LayerHeader { class_name: node.layer.class_name().into(), name: node.name.clone(), config })
+            let (class_name, name) = (node.layer.class_name().into(), node.name.clone());
+            Ok(LayerHeader { class_name, name, dtype: node.policy, config })
         };
         let compile = |t: &Training| -> Result<CompileHeader> {
             Ok(CompileHeader {
@@ -160,6 +161,7 @@ impl Sequential {
             input_dtype: self.input_dtype().name().into(),
             seed: self.seed_value(),
             epochs: self.epochs(),
+            dtype_policy: self.policy(),
             layers: self.nodes().iter().map(layer).collect::<Result<_>>()?,
             compile: self.training.as_ref().map(compile).transpose()?,
         })
@@ -168,11 +170,12 @@ impl Sequential {
     fn from_header(header: Header) -> Result<Sequential> {
         let dtype = dtype_from(&header.input_dtype)?;
         let mut model = Sequential::with_dtype(header.input_shape, dtype).named(header.name).seed(header.seed);
+        model = model.dtype_policy(header.dtype_policy);
         model.set_epochs(header.epochs);
         for layer in header.layers {
             let loaded = layers::from_config(&layer.class_name, layer.config);
             let loaded = loaded.map_err(|e| e.context(format!("layer {} ({})", layer.name, layer.class_name)))?;
-            model = model.add_named(layer.name, loaded);
+            model = model.add_named(layer.name, Named::new(loaded, layer.dtype));
         }
         model.check()?;
         if let Some(compile) = header.compile {
@@ -199,6 +202,8 @@ impl Sequential {
         if let Some(t) = &self.training {
             state.push(("optimizer/iteration".into(), t.iterations.clone()));
             state.push(("optimizer/learning_rate".into(), t.learning_rate.clone()));
+            let scaling = t.scaling.iter().flat_map(|s| [&s.scale, &s.steps]);
+            state.extend(scaling.map(|s| (format!("optimizer/{}", s.name()), s.clone())));
             let slots = t.slots.iter().flatten();
             state.extend(slots.map(|s| (format!("optimizer/{}", s.name()), s.clone())));
         }

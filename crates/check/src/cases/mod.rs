@@ -4,6 +4,7 @@ mod composed;
 mod elementwise;
 mod indexed;
 mod matmul;
+mod mixed;
 mod movement;
 mod reduce;
 mod special;
@@ -24,6 +25,7 @@ pub fn cases() -> Vec<Case> {
     window::add(&mut all);
     composed::add(&mut all);
     train::add(&mut all);
+    mixed::add(&mut all);
     all
 }
 

@@ -38,10 +38,16 @@ impl Tensor {
         self.axes("mean", axes).map_or(1.0, |axes| axes.iter().map(|&a| self.shape()[a]).product::<usize>() as f64)
     }
 
+    /// As `f32` if it is a narrower float: the sum of many `f16` may pass their range where its mean does not.
+    #[track_caller]
+    fn wide(&self) -> Tensor {
+        if self.dtype().is_float() { self.cast(DType::F32) } else { self.clone() }
+    }
+
     /// Mean over axes, which go away; an empty list means all. NaN of no elements.
     #[track_caller]
     pub fn mean(&self, axes: &[isize]) -> Tensor {
-        self.sum(axes) * (1.0 / self.count(axes))
+        (self.wide().sum(axes) * (1.0 / self.count(axes))).cast(self.dtype())
     }
 
     /// Sum over axes, which stay with length 1.
@@ -59,15 +65,16 @@ impl Tensor {
     /// Mean over axes, which stay with length 1.
     #[track_caller]
     pub fn mean_keep(&self, axes: &[isize]) -> Tensor {
-        self.reduce(Reduce::Sum, axes) * (1.0 / self.count(axes))
+        (self.wide().reduce(Reduce::Sum, axes) * (1.0 / self.count(axes))).cast(self.dtype())
     }
 
     /// Mean and biased variance over axes, which stay with length 1.
     #[track_caller]
     pub fn moments_keep(&self, axes: &[isize]) -> [Tensor; 2] {
-        let mean = self.mean_keep(axes);
-        let variance = (self - &mean).square().mean_keep(axes);
-        [mean, variance]
+        let x = self.wide();
+        let mean = x.mean_keep(axes);
+        let variance = (&x - &mean).square().mean_keep(axes);
+        [mean, variance].map(|moment| moment.cast(self.dtype()))
     }
 
     /// `x * x`.

@@ -2,13 +2,15 @@
 
 use super::{Config, Context, Layer, Weights};
 use crate::{Initializer, config};
-use ibex_core::{Error, Result, Shape, Tensor};
+use ibex_core::{DType, Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta` along one axis (Ioffe and Szegedy 2015). Any shape with a batch and that axis.
 ///
 /// While training, mean and (biased) variance are those of the batch, and the moving averages become `moving * momentum + batch * (1 - momentum)`;
 /// otherwise they are the moving averages.
+///
+/// Computes in `f32` under every policy, and rounds its result.
 ///
 /// Weights, all of the axis' length: `gamma`, ones; `beta`, zeros; not trained: `moving_mean`, zeros; `moving_variance`, ones.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -113,10 +115,11 @@ impl Layer for BatchNormalization {
 
     fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor> {
         let axis = self.position(x.shape())?;
+        let x = x.cast(DType::F32);
         let others: Vec<isize> = (0..x.rank()).filter(|&a| a != axis).map(|a| a as isize).collect();
         let mut aligned = vec![1; x.rank()];
         aligned[axis] = x.shape()[axis];
-        let weight = |cx: &Context, name: &str| cx.weight(name).reshape(aligned.clone());
+        let weight = |cx: &Context, name: &str| cx.weight_as(name, DType::F32).reshape(aligned.clone());
 
         let (mean, variance) = if cx.training() {
             let [mean, variance] = x.moments_keep(&others);
@@ -137,6 +140,6 @@ impl Layer for BatchNormalization {
         if self.center {
             y = y + weight(cx, "beta");
         }
-        Ok(y)
+        Ok(y.cast(cx.compute_dtype()))
     }
 }

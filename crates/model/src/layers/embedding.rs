@@ -72,6 +72,8 @@ impl Layer for Embedding {
                 x.dtype()
             )));
         }
-        Ok(cx.weight("embeddings").gather(x.cast(DType::I32)))
+        // The rows that are needed are rounded, not the table.
+        let rows = cx.weight_as("embeddings", DType::F32).gather(x.cast(DType::I32));
+        Ok(rows.cast(cx.compute_dtype()))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Config, Context, Layer, Weights};
 use crate::{Activation, Initializer, config};
-use ibex_core::{Error, Result, Shape, Tensor};
+use ibex_core::{DType, Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// A recurrent layer with a memory cell (Hochreiter and Schmidhuber 1997): `(batch, steps, n)` to its last output `(batch, units)`, or with
@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// `i, f, g, o = split(x[t] @ kernel + h[t-1] @ recurrent_kernel + bias)`, `c[t] = s(f) * c[t-1] + s(i) * a(g)`, `h[t] = s(o) * a(c[t])`, with `a` the
 /// activation and `s` the recurrent activation.
+///
+/// Under a mixed policy `x[t] @ kernel` and the outputs are rounded; the recurrence runs in `f32`, with `f32` weights.
 ///
 /// Weights: `kernel (n, 4 units)`, Glorot uniform; `recurrent_kernel (units, 4 units)`, orthogonal; `bias (4 units,)`, zeros but ones for `f`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -144,12 +146,12 @@ impl Layer for LSTM {
 
     fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor> {
         let x = if self.go_backwards { x.flip(&[1]) } else { x.clone() };
-        let mut z = x.matmul(cx.weight("kernel"));
+        let mut z = x.matmul(cx.weight("kernel")).cast(DType::F32);
         if self.use_bias {
-            z = z + cx.weight("bias");
+            z = z + cx.weight_as("bias", DType::F32);
         }
-        let recurrent = cx.weight("recurrent_kernel");
-        let state = Tensor::zeros([x.dim(0), self.units], x.dtype());
+        let recurrent = cx.weight_as("recurrent_kernel", DType::F32);
+        let state = Tensor::zeros([x.dim(0), self.units], DType::F32);
         let outputs = match (self.activation, self.recurrent_activation) {
             (Activation::Tanh, Activation::Sigmoid) => {
                 let [outputs, _cells] = z.lstm(recurrent, &state, &state);
@@ -157,6 +159,7 @@ impl Layer for LSTM {
             }
             _ => self.unrolled(&z, &recurrent, &state),
         };
-        Ok(if self.return_sequences { outputs } else { outputs.index(1, x.dim(1) - 1) })
+        let outputs = if self.return_sequences { outputs } else { outputs.index(1, x.dim(1) - 1) };
+        Ok(outputs.cast(cx.compute_dtype()))
     }
 }

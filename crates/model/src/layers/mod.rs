@@ -8,7 +8,9 @@ pub use window::Pair;
 
 use crate::config::{self, Config};
 use crate::initializers::Initializer;
-use ibex_core::{Data, Error, ErrorKind, Result, Shape, Tensor, Variable};
+use crate::model::Named;
+use crate::policy::DTypePolicy;
+use ibex_core::{DType, Data, Error, ErrorKind, Result, Shape, Tensor, Variable};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{PoisonError, RwLock};
@@ -72,11 +74,20 @@ pub trait Layer: Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Computes the output. An invalid tensor operation needs no `?`: the model finds it in the result.
+    /// Computes the output. An invalid tensor operation needs no `?`: the model finds it in the result. A float input comes in the
+    /// [compute type](Context::compute_dtype).
     ///
     /// # Errors
     /// If the layer can not do with such an input.
     fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor>;
+
+    /// The layer under a policy of its own, whatever the model's is: `.add(Dense::new(10).dtype(Float32))`.
+    fn dtype(self, policy: DTypePolicy) -> Named
+    where
+        Self: Sized,
+    {
+        Named::new(Box::new(self), Some(policy))
+    }
 }
 
 /// A layer that can be made from its configuration, and so be loaded from a file.
@@ -130,7 +141,7 @@ impl<'a> Weights<'a> {
         self.push(name, self.draw(shape, initializer), true)
     }
 
-    /// Declares an `f32` weight that only the layer itself changes: a moving average.
+    /// Declares an `f32` weight that only the layer itself changes: a moving average. It is `f32` in [`Context::weight`] under every policy.
     ///
     /// # Errors
     /// As [`Weights::add`].
@@ -171,6 +182,8 @@ pub struct Context<'a> {
     pub(crate) layer: &'a str,
     pub(crate) weights: &'a [Weight],
     pub(crate) training: bool,
+    /// The element type of the layer's policy.
+    pub(crate) compute: DType,
     /// `u32 (2,)`: differs in every training step.
     pub(crate) key: &'a Tensor,
     /// The next stream of random numbers.
@@ -185,22 +198,39 @@ impl Context<'_> {
         self.training
     }
 
-    /// The value of a weight by the name it was declared with; poisoned if there is none.
+    /// The element type that the layer computes in: `f32` unless a [`DTypePolicy`] says otherwise.
+    pub fn compute_dtype(&self) -> DType {
+        self.compute
+    }
+
+    /// The value of a weight by the name it was declared with, poisoned if there is none: in the compute type if it is trained, as it is
+    /// stored if it is state, which `f16` would make too coarse to be averaged.
     #[track_caller]
     pub fn weight(&self, name: &str) -> Tensor {
-        match self.variable(name) {
-            Ok(variable) => variable.value(),
+        match self.find(name) {
+            Ok(weight) if weight.trainable => floats_as(weight.variable.value(), self.compute),
+            Ok(weight) => weight.variable.value(),
             Err(error) => Tensor::poisoned(error),
         }
     }
 
-    /// Gives a weight a new value in every training step: for moving averages.
+    /// The value of a weight in an element type of your choice: for layers that compute in `f32` inside under every policy.
+    #[track_caller]
+    pub fn weight_as(&self, name: &str, dtype: DType) -> Tensor {
+        match self.find(name) {
+            Ok(weight) => weight.variable.value().cast(dtype),
+            Err(error) => Tensor::poisoned(error),
+        }
+    }
+
+    /// Gives a weight a new value in every training step: for moving averages. Other floats are cast to the weight's type.
     ///
     /// # Errors
     /// `Value` if there is no such weight, `Shape` or `DType` if the value does not fit.
     #[track_caller]
     pub fn assign(&self, name: &str, value: &Tensor) -> Result<()> {
-        self.variable(name)?.assign(value)
+        let variable = &self.find(name)?.variable;
+        variable.assign(floats_as(value.clone(), variable.dtype()))
     }
 
     /// Uniform `f32` numbers in `[0, 1)`, others in every training step and for every call.
@@ -216,11 +246,17 @@ impl Context<'_> {
         self.losses.push(loss);
     }
 
-    fn variable(&self, name: &str) -> Result<&Variable> {
+    fn find(&self, name: &str) -> Result<&Weight> {
         let full = format!("{}/{name}", self.layer);
         let found = self.weights.iter().find(|w| w.variable.name() == full);
-        found.map(|w| &w.variable).ok_or_else(|| Error::value(format!("no weight {name:?}; `build` must declare it")))
+        found.ok_or_else(|| Error::value(format!("no weight {name:?}; `build` must declare it")))
     }
+}
+
+/// Floats of any width in another; everything else as it is.
+#[track_caller]
+pub(crate) fn floats_as(x: Tensor, dtype: DType) -> Tensor {
+    if x.dtype().is_float() && dtype.is_float() { x.cast(dtype) } else { x }
 }
 
 type Loader = fn(Config) -> Result<Box<dyn Layer>>;

@@ -91,6 +91,33 @@ pub trait Loss: Debug + Send + Sync + 'static {
     }
 }
 
+/// One that is chosen at run time.
+impl Loss for Box<dyn Loss> {
+    fn class_name(&self) -> &'static str {
+        (**self).class_name()
+    }
+
+    fn config(&self) -> Result<Config> {
+        (**self).config()
+    }
+
+    fn call(&self, y_true: &Tensor, y_pred: &Tensor) -> Result<Tensor> {
+        (**self).call(y_true, y_pred)
+    }
+
+    fn reduction(&self) -> Reduction {
+        (**self).reduction()
+    }
+
+    fn check_targets(&self, targets: &Data, pred: &Shape) -> Result<()> {
+        (**self).check_targets(targets, pred)
+    }
+
+    fn sparse_targets(&self) -> bool {
+        (**self).sparse_targets()
+    }
+}
+
 /// Makes `(n,)` targets fit `(n, 1)` predictions, and the other way round, as Keras does.
 pub(crate) fn squeeze_or_expand(y_true: &Tensor, y_pred: &Tensor) -> Tensor {
     if y_true.rank() + 1 == y_pred.rank() && y_pred.dim(-1) == 1 {

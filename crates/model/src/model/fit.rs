@@ -232,7 +232,8 @@ impl Sequential {
         self.totals().await
     }
 
-    /// Predictions for inputs `(n, ..)`, in batches of 32 as in Keras. Not there in a browser, where it is `predict_async(..).await`.
+    /// Predictions for inputs `(n, ..)`, in batches of 32 as in Keras, and `f32` under every policy (Keras gives the last layer's compute type).
+    /// Not there in a browser, where it is `predict_async(..).await`.
     ///
     /// # Errors
     /// If the inputs do not fit the model; whatever the device reports.

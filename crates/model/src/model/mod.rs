@@ -11,10 +11,11 @@ pub use profile::{KernelTime, Profile};
 pub use source::Source;
 
 use crate::device::default_device;
-use crate::layers::{Context, Layer, Weight, Weights};
+use crate::layers::{Context, Layer, Weight, Weights, floats_as};
 use crate::losses::Loss;
 use crate::metrics::{IntoMetrics, Metric};
-use crate::optimizers::Optimizer;
+use crate::optimizers::{LossScale, LossScaleOptimizer, Optimizer};
+use crate::policy::DTypePolicy;
 use ibex_core::{DType, Data, Device, Error, Plan, Result, Shape, Tensor, Variable, random};
 use std::collections::HashMap;
 use std::panic::Location;
@@ -33,6 +34,7 @@ pub struct Sequential {
     input: Shape,
     input_dtype: DType,
     seed: u64,
+    policy: DTypePolicy,
     /// Epochs of training so far, which number the orders of shuffling.
     epochs: u32,
     nodes: Vec<Node>,
@@ -52,6 +54,10 @@ pub(crate) struct Node {
     pub name: String,
     pub layer: Box<dyn Layer>,
     pub weights: Vec<Weight>,
+    /// Its own policy, if it does not follow the model's.
+    pub policy: Option<DTypePolicy>,
+    /// What it computes in.
+    compute: DType,
     /// Output shape without the batch axis.
     pub output: Shape,
     /// Element type of the output.
@@ -71,26 +77,46 @@ pub(crate) struct Training {
     pub learning_rate: Variable,
     /// For every trainable weight, in order, its slots.
     pub slots: Vec<Vec<Variable>>,
+    /// With an optimizer that scales the loss.
+    pub scaling: Option<Scaling>,
     /// `f32 (2,)` each: sum and count of the loss, then of every metric.
     pub totals: Vec<Variable>,
 }
 
-/// A layer with its name, for [`Sequential::add`].
+/// The state of dynamic loss scaling.
+#[derive(Debug)]
+pub(crate) struct Scaling {
+    pub rule: LossScale,
+    /// `f32`: the factor of the loss.
+    pub scale: Variable,
+    /// `i32`: steps with finite gradients since the factor changed.
+    pub steps: Variable,
+}
+
+/// A layer with its name and its policy, for [`Sequential::add`].
 #[derive(Debug)]
 pub struct Named {
     name: Option<String>,
+    policy: Option<DTypePolicy>,
     layer: Box<dyn Layer>,
+}
+
+impl Named {
+    /// A layer that follows its own policy, or else the model's.
+    pub(crate) fn new(layer: Box<dyn Layer>, policy: Option<DTypePolicy>) -> Self {
+        Named { name: None, policy, layer }
+    }
 }
 
 impl<L: Layer> From<L> for Named {
     fn from(layer: L) -> Self {
-        Named { name: None, layer: Box::new(layer) }
+        Named::new(Box::new(layer), None)
     }
 }
 
 impl From<Box<dyn Layer>> for Named {
     fn from(layer: Box<dyn Layer>) -> Self {
-        Named { name: None, layer }
+        Named::new(layer, None)
     }
 }
 
@@ -107,6 +133,7 @@ impl Sequential {
             input: input.into(),
             input_dtype: dtype,
             seed: 0,
+            policy: DTypePolicy::default(),
             epochs: 0,
             nodes: Vec::new(),
             broken: None,
@@ -126,6 +153,22 @@ impl Sequential {
                 .get_or_insert(Error::model("set the seed before adding layers: their weights are drawn already"));
         }
         self.seed = seed;
+        self
+    }
+
+    /// Mixed precision: what layers compute in, unless they have a policy of their own; `Float32` by default. A model that was compiled must be compiled again.
+    #[must_use]
+    #[doc(alias = "mixed_precision")]
+    #[doc(alias = "set_dtype_policy")]
+    pub fn dtype_policy(mut self, policy: DTypePolicy) -> Self {
+        self.policy = policy;
+        for node in &mut self.nodes {
+            node.compute = node.policy.unwrap_or(policy).compute_dtype();
+        }
+        if self.training.take().is_some() {
+            self.uncompiled = Some(Error::model("the dtype policy was changed after compile; compile the model again"));
+        }
+        self.plans.clear();
         self
     }
 
@@ -149,33 +192,28 @@ impl Sequential {
     #[track_caller]
     #[allow(clippy::should_implement_trait, reason = "Keras's name")]
     pub fn add(self, layer: impl Into<Named>) -> Self {
-        let named = layer.into();
-        self.push(named.name, named.layer, Location::caller())
+        self.push(layer.into(), Location::caller())
     }
 
     /// Adds a layer under a name of your choice.
     #[must_use]
     #[track_caller]
     pub fn add_named(self, name: impl Into<String>, layer: impl Into<Named>) -> Self {
-        self.push(Some(name.into()), layer.into().layer, Location::caller())
+        self.push(Named { name: Some(name.into()), ..layer.into() }, Location::caller())
     }
 
-    fn push(mut self, name: Option<String>, layer: Box<dyn Layer>, site: &'static Location<'static>) -> Self {
+    fn push(mut self, named: Named, site: &'static Location<'static>) -> Self {
         self.plans.clear();
         if self.broken.is_none()
-            && let Err(error) = self.try_push(name, layer, site)
+            && let Err(error) = self.try_push(named, site)
         {
             self.broken = Some(error.at(site));
         }
         self
     }
 
-    fn try_push(
-        &mut self,
-        name: Option<String>,
-        layer: Box<dyn Layer>,
-        site: &'static Location<'static>,
-    ) -> Result<()> {
+    fn try_push(&mut self, named: Named, site: &'static Location<'static>) -> Result<()> {
+        let Named { name, policy, layer } = named;
         if self.training.is_some() {
             return Err(Error::model(
                 "add layers before compile: the optimizer keeps state for the weights of all layers",
@@ -194,7 +232,9 @@ impl Sequential {
         let mut weights = Weights::new(&name, self.seed, before);
         layer.build(&mut weights, &sample).map_err(|e| e.context(describe(&input)))?;
         let weights = weights.into_list();
-        let node = Node { name: name.clone(), layer, weights, output: Shape::default(), dtype: DType::F32, site };
+        let compute = policy.unwrap_or(self.policy).compute_dtype();
+        let (output, dtype) = (Shape::default(), compute);
+        let node = Node { name: name.clone(), layer, weights, policy, compute, output, dtype, site };
         let dtype = self.nodes.last().map_or(self.input_dtype, |n| n.dtype);
         let x = Tensor::zeros(sample, dtype).stop_gradient();
         let y = node.call(&x, false, &Tensor::random_key(0), &mut 0, &mut Vec::new())?;
@@ -218,10 +258,11 @@ impl Sequential {
         (1..).map(|i| format!("{base}_{i}")).find(|name| !taken(name)).unwrap_or_default()
     }
 
-    /// Sets the optimizer, the loss and the metrics: one kind in an array, or several in a tuple.
+    /// Sets the optimizer, the loss and the metrics: one kind in an array, or several in a tuple. Where a layer computes in `f16`, the optimizer
+    /// becomes a [`LossScaleOptimizer`] if it is none.
     ///
     /// # Errors
-    /// The mistake of a layer that was added before; `Model` if there are no layers.
+    /// The mistake of a layer that was added before; `Model` if there are no layers; `Value` for an option out of its domain.
     pub fn compile(&mut self, optimizer: impl Optimizer, loss: impl Loss, metrics: impl IntoMetrics) -> Result<()> {
         self.compile_boxed(Box::new(optimizer), Box::new(loss), metrics.into_metrics())
     }
@@ -233,6 +274,17 @@ impl Sequential {
         metrics: Vec<Box<dyn Metric>>,
     ) -> Result<()> {
         self.check()?;
+        let narrow = self.nodes.iter().any(|n| n.compute == DType::F16);
+        let optimizer = match optimizer.loss_scale() {
+            None if narrow => Box::new(LossScaleOptimizer::new(optimizer)),
+            _ => optimizer,
+        };
+        let scaling = optimizer.loss_scale().map(|rule| -> Result<Scaling> {
+            rule.check()?;
+            let scale = Variable::new("dynamic_scale", Tensor::scalar(rule.initial))?;
+            Ok(Scaling { rule, scale, steps: Variable::new("step_counter", Tensor::scalar(0i32))? })
+        });
+        let scaling = scaling.transpose()?;
         let trainable = self.nodes.iter().flat_map(|n| &n.weights).filter(|w| w.trainable);
         let mut slots = Vec::new();
         for weight in trainable {
@@ -251,6 +303,7 @@ impl Sequential {
             loss,
             metrics,
             slots,
+            scaling,
         });
         self.plans.clear();
         Ok(())
@@ -331,6 +384,18 @@ impl Sequential {
         self.training()?.learning_rate.set(&Data::F32(vec![rate]))
     }
 
+    /// The factor that the loss is multiplied by at the moment, before gradients are computed and divided by it; 1 without
+    /// [`LossScaleOptimizer`]. Not there in a browser.
+    ///
+    /// # Errors
+    /// `Model` before `compile`; whatever the device reports.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn loss_scale(&self) -> Result<f32> {
+        let Some(scaling) = &self.training()?.scaling else { return Ok(1.0) };
+        let scale = self.open()?.read_now(&scaling.scale.value())?;
+        Ok(scale.to_f64()[0] as f32)
+    }
+
     pub(crate) fn training(&self) -> Result<&Training> {
         self.check()?;
         self.training.as_ref().ok_or_else(|| match &self.uncompiled {
@@ -361,6 +426,10 @@ impl Sequential {
         self.seed
     }
 
+    pub(crate) fn policy(&self) -> DTypePolicy {
+        self.policy
+    }
+
     pub(crate) fn epochs(&self) -> u32 {
         self.epochs
     }
@@ -380,8 +449,9 @@ impl Node {
         stream: &mut u32,
         losses: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
-        let mut cx = Context { layer: &self.name, weights: &self.weights, training, key, stream, losses };
-        let y = self.layer.call(x, &mut cx).and_then(|y| y.check().cloned());
+        let (layer, weights, compute) = (&self.name, &self.weights, self.compute);
+        let mut cx = Context { layer, weights, training, compute, key, stream, losses };
+        let y = self.layer.call(&floats_as(x.clone(), compute), &mut cx).and_then(|y| y.check().cloned());
         y.map_err(|e| {
             let what = format!(
                 "layer {} ({}) for input {}",

@@ -1,6 +1,7 @@
 //! The three programs of a model: a training step, an evaluation step, a prediction.
 
-use super::{Sequential, Training};
+use super::{Scaling, Sequential, Training};
+use crate::layers::floats_as;
 use crate::optimizers::{self, Step};
 use ibex_core::{DType, Error, Plan, Result, Shape, Tensor};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ impl Sequential {
             let mut losses = Vec::new();
             let y_pred = self.forward(&args[0], training, &key_value, &mut losses)?;
             if kind == Kind::Predict {
-                return Ok(vec![y_pred]);
+                return Ok(vec![floats_as(y_pred, DType::F32)]);
             }
             let t = self.training()?;
             let loss = self.loss(t, args, &y_pred, &losses)?;
@@ -49,7 +50,8 @@ impl Sequential {
         Ok(plan)
     }
 
-    /// The model's output for `x` as a tensor: for functions of your own, or for its gradients. Terms that layers add to the loss are left out.
+    /// The model's output for `x` as a tensor: for functions of your own, or for its gradients. It has the compute type of the last layer. Terms that
+    /// layers add to the loss are left out.
     ///
     /// # Errors
     /// If the input does not fit the model.
@@ -70,12 +72,13 @@ impl Sequential {
 
     /// The scalar loss; also adds the batch to the sums of the loss and of every metric.
     fn loss(&self, t: &Training, args: &[Tensor], y_pred: &Tensor, extra: &[Tensor]) -> Result<Tensor> {
-        let y_true = &args[1];
+        // As in Keras, losses and metrics are computed in `f32` under every policy.
+        let (y_true, y_pred) = (&args[1], &floats_as(y_pred.clone(), DType::F32));
         let each = t.loss.call(y_true, y_pred).and_then(|l| l.check().cloned());
         let each = each.map_err(|e| e.context(format!("loss {} of the model's output", t.loss.class_name())))?;
         let mut loss = t.loss.reduction().apply(&each, None);
         for term in extra {
-            loss = loss + term;
+            loss = loss + floats_as(term.clone(), DType::F32);
         }
         let batch = y_pred.dim(0) as f32;
         add_to(&t.totals[0], &(&loss * batch), batch)?;
@@ -91,7 +94,8 @@ impl Sequential {
         let weights: Vec<_> = self.weights().filter(|w| w.trainable).map(|w| &w.variable).collect();
         let values: Vec<Tensor> = weights.iter().map(|v| v.value()).collect();
         let mut gradients = Vec::new();
-        for (gradient, variable) in loss.gradients(&values)?.into_iter().zip(&weights) {
+        let scaled = t.scaling.as_ref().map(|s| loss * s.scale.value());
+        for (gradient, variable) in scaled.as_ref().unwrap_or(loss).gradients(&values)?.into_iter().zip(&weights) {
             gradients.push(gradient.ok_or_else(|| {
                 Error::model(format!(
                     "the loss does not depend on weight {}, so it can not be trained: is its layer's output used?",
@@ -99,17 +103,39 @@ impl Sequential {
                 ))
             })?);
         }
-        let number = t.iterations.value() + 1;
+        let finite = t.scaling.as_ref().map(|s| unscale(s, &mut gradients)).transpose()?;
+        // A step whose gradients overflowed changes nothing but the scale.
+        let keep = |new: Tensor, old: &Tensor| match &finite {
+            Some(finite) => finite.select(new, old),
+            None => new,
+        };
+        let iterations = t.iterations.value();
+        let number = &iterations + 1;
         let step = Step { learning_rate: t.learning_rate.value(), number: number.cast(DType::F32) };
-        let (values, gradients) = optimizers::prepare(t.optimizer.options(), &step, &values, &gradients);
+        let (decayed, gradients) = optimizers::prepare(t.optimizer.options(), &step, &values, &gradients);
         for (i, variable) in weights.iter().enumerate() {
             let slots: Vec<Tensor> = t.slots[i].iter().map(|s| s.value()).collect();
-            let (value, slots) = t.optimizer.update(&step, &values[i], &gradients[i], &slots);
-            variable.assign(value)?;
-            t.slots[i].iter().zip(slots).try_for_each(|(slot, value)| slot.assign(value))?;
+            let (value, new) = t.optimizer.update(&step, &decayed[i], &gradients[i], &slots);
+            variable.assign(keep(value, &values[i]))?;
+            for ((slot, new), old) in t.slots[i].iter().zip(new).zip(&slots) {
+                slot.assign(keep(new, old))?;
+            }
         }
-        t.iterations.assign(number)
+        t.iterations.assign(keep(number, &iterations))
     }
+}
+
+/// Divides gradients of the scaled loss by the scale, which changes for the next step. Gives whether all of them are finite.
+fn unscale(scaling: &Scaling, gradients: &mut [Tensor]) -> Result<Tensor> {
+    let (scale, steps) = (scaling.scale.value(), scaling.steps.value());
+    // NaN wins every maximum.
+    let largest = gradients.iter().map(|g| g.abs().max(&[])).reduce(|a, b| a.maximum(b));
+    let finite = largest.map_or(Tensor::ones([], DType::Bool), |largest| largest.le(f32::MAX));
+    gradients.iter_mut().for_each(|g| *g = &*g / &scale);
+    let (next, count) = scaling.rule.next(&scale, &steps, &finite);
+    scaling.scale.assign(next)?;
+    scaling.steps.assign(count)?;
+    Ok(finite)
 }
 
 /// `total += (sum, count)`.

@@ -48,9 +48,9 @@ impl Sequential {
         };
         let (trainable, fixed) = (count(true), count(false));
         let slots = self.training.iter().flat_map(|t| t.slots.iter().flatten());
-        // The iteration count and the learning rate are variables too.
+        // The iteration count and the learning rate are variables too, the loss scale and its count of steps as well.
         let optimizer = match &self.training {
-            Some(_) => slots.map(|s| s.shape().elements()).sum::<usize>() + 2,
+            Some(t) => slots.map(|s| s.shape().elements()).sum::<usize>() + if t.scaling.is_some() { 4 } else { 2 },
             None => 0,
         };
         let line = |label: &str, n: usize| format!(" {label}: {} ({})", grouped(n), bytes(4 * n));

@@ -3,10 +3,12 @@
 //! An optimizer says what it does to one weight; the model traces that for all weights into the training program.
 
 mod adam;
+mod loss_scale;
 mod rmsprop;
 mod sgd;
 
 pub use adam::Adam;
+pub use loss_scale::{LossScale, LossScaleOptimizer};
 pub use rmsprop::RMSprop;
 pub use sgd::SGD;
 
@@ -85,6 +87,38 @@ pub trait Optimizer: Debug + Send + Sync + 'static {
 
     /// The new value of a weight, and the new values of its slots.
     fn update(&self, step: &Step, weight: &Tensor, gradient: &Tensor, slots: &[Tensor]) -> (Tensor, Vec<Tensor>);
+
+    /// How the loss is scaled, if it is: by [`LossScaleOptimizer`].
+    fn loss_scale(&self) -> Option<LossScale> {
+        None
+    }
+}
+
+/// One that is chosen at run time.
+impl Optimizer for Box<dyn Optimizer> {
+    fn class_name(&self) -> &'static str {
+        (**self).class_name()
+    }
+
+    fn config(&self) -> Result<Config> {
+        (**self).config()
+    }
+
+    fn options(&self) -> &Options {
+        (**self).options()
+    }
+
+    fn slots(&self) -> Vec<&'static str> {
+        (**self).slots()
+    }
+
+    fn update(&self, step: &Step, weight: &Tensor, gradient: &Tensor, slots: &[Tensor]) -> (Tensor, Vec<Tensor>) {
+        (**self).update(step, weight, gradient, slots)
+    }
+
+    fn loss_scale(&self) -> Option<LossScale> {
+        (**self).loss_scale()
+    }
 }
 
 /// What an update sees beside the weight: scalars on the device.
@@ -144,6 +178,7 @@ pub(crate) fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Op
         "SGD" => Box::new(load::<SGD>(config)?),
         "RMSprop" => Box::new(load::<RMSprop>(config)?),
         "Adam" => Box::new(load::<Adam>(config)?),
+        "LossScaleOptimizer" => Box::new(LossScaleOptimizer::from_config(config)?),
         other => {
             return Err(Error::unsupported(format!(
                 "unknown optimizer {other:?}; compile the model again after loading"

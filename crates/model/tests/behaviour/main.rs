@@ -6,6 +6,7 @@ mod files;
 mod fitting;
 mod layers;
 mod mistakes;
+mod mixed;
 mod plotting;
 mod profiling;
 mod summary;

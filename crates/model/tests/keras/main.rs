@@ -7,5 +7,6 @@ mod initializers;
 mod layers;
 mod losses;
 mod metrics;
+mod mixed;
 mod optimizers;
 mod training;

@@ -1,10 +1,10 @@
 //! Ten steps of every optimizer with given gradients, through `compile` and `fit`.
 
 use crate::common::{TOLERANCE, assert_close, every_case};
-use crate::fixture::{Array, OptimizerConfig, cases, compile};
+use crate::fixture::{Array, Linear, OptimizerConfig, Prediction, cases, compile};
 use ibex::prelude::*;
 use ibex::{Result, Tensor};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Case {
@@ -21,43 +21,6 @@ struct Case {
 struct State {
     name: String,
     value: Array,
-}
-
-/// The sum of its weights times its input: the gradient of each weight is its part of the input.
-#[derive(Debug, Serialize, Deserialize)]
-struct Linear;
-
-impl Layer for Linear {
-    fn class_name(&self) -> &'static str {
-        "Linear"
-    }
-    fn config(&self) -> Result<Config> {
-        Ok(Config::new())
-    }
-    fn build(&self, weights: &mut Weights, _input: &Shape) -> Result<()> {
-        weights.add("a", [3, 4], Initializer::Zeros)?;
-        weights.add("b", [5], Initializer::Zeros)
-    }
-    fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor> {
-        let all = Tensor::concat(&[cx.weight("a").reshape([12]), cx.weight("b")], 0);
-        Ok((x * all).sum(&[-1]).unsqueeze(-1))
-    }
-}
-
-/// The prediction itself.
-#[derive(Debug)]
-struct Prediction;
-
-impl Loss for Prediction {
-    fn class_name(&self) -> &'static str {
-        "Prediction"
-    }
-    fn config(&self) -> Result<Config> {
-        Ok(Config::new())
-    }
-    fn call(&self, _y_true: &Tensor, y_pred: &Tensor) -> Result<Tensor> {
-        Ok(y_pred.squeeze(-1))
-    }
 }
 
 #[test]

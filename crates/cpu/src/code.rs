@@ -434,6 +434,14 @@ impl Code {
         self.stores[store].walk.is_whole()
     }
 
+    /// True if a sweep does nothing but reduce what lies in memory.
+    pub(crate) fn is_plain(&self, sweep: &Sweep) -> bool {
+        let in_memory = |step: &Step| matches!(step.op, Op::Load(i) if self.loads[i].walk.is_contiguous() && self.loads[i].in_place());
+        let plain = |step: &Step| step.rank == Rank::Row && in_memory(step);
+        let loaded = |f: &usize| sweep.steps.iter().any(|step| step.value == self.reductions[*f].from);
+        sweep.stores.is_empty() && sweep.steps.iter().all(plain) && sweep.folds.iter().all(loaded)
+    }
+
     /// True if some value is reduced.
     pub(crate) fn has_reductions(&self) -> bool {
         !self.reductions.is_empty()

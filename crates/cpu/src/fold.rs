@@ -10,7 +10,8 @@ use ibex_core::program::Reg;
 use std::marker::PhantomData;
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-/// Reduces a tile of `groups` x `rows` x `cols` elements over its rows into `groups` x `cols` accumulators.
+/// Reduces a tile of `groups` x `rows` x `cols` elements over its rows into `groups` x `cols` accumulators. With `apart`, it is one row of
+/// one group in four pieces of `rows / 4` elements whose beginnings lie so far apart: memory delivers several streams faster than one.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
     pub acc: *mut u64,
@@ -18,6 +19,7 @@ pub(crate) struct Tile {
     pub groups: usize,
     pub rows: usize,
     pub cols: usize,
+    pub apart: Option<usize>,
 }
 
 /// `n` accumulators merged with others (`from` is `*const u64`), or finished into a register (`to`).
@@ -78,14 +80,13 @@ fn total<R: Reducer, const N: usize>(row: &[R::Lane]) -> R::Lane {
     rest.iter().fold(lanes[0], |sum, &x| R::add(sum, x))
 }
 
-/// The total of a long row, in four vectors of 16 lanes.
+/// The total of four pieces of equal length, in four vectors of 16 lanes.
 #[inline(always)]
-fn wide_total<R: Reducer>(row: &[R::Lane]) -> R::Lane {
+fn wide_total<R: Reducer>(pieces: [&[R::Lane]; 4]) -> R::Lane {
     let mut sums = [[R::EMPTY; 16]; 4];
-    let (chunks, rest) = row.as_chunks::<64>();
-    for chunk in chunks {
-        let (vectors, _) = chunk.as_chunks::<16>();
-        for (sum, vector) in sums.iter_mut().zip(vectors) {
+    let [a, b, c, d] = pieces.map(|piece| piece.as_chunks::<16>().0);
+    for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+        for (sum, vector) in sums.iter_mut().zip([a, b, c, d]) {
             for (lane, &x) in sum.iter_mut().zip(vector) {
                 *lane = R::add(*lane, x);
             }
@@ -95,7 +96,8 @@ fn wide_total<R: Reducer>(row: &[R::Lane]) -> R::Lane {
     for (i, lane) in lanes.iter_mut().enumerate() {
         *lane = R::add(R::add(sums[0][i], sums[2][i]), R::add(sums[1][i], sums[3][i]));
     }
-    R::add(total::<R, 8>(&lanes), total::<R, 8>(rest))
+    let rest = pieces.map(|piece| total::<R, 8>(piece.as_chunks::<16>().1));
+    R::add(total::<R, 8>(&lanes), R::add(R::add(rest[0], rest[2]), R::add(rest[1], rest[3])))
 }
 
 /// Totals of `N` adjacent columns from `from` on, four rows side by side.
@@ -135,13 +137,23 @@ impl<R: Reducer> Kernel<Tile> for Rows<R> {
         // SAFETY: see `Fold`.
         unsafe {
             let from = t.from.cast::<R::Lane>();
+            if let Some(apart) = t.apart {
+                let piece = |i: usize| from_raw_parts(from.add(i * apart), t.rows / 4);
+                *t.acc = R::absorb(*t.acc, wide_total::<R>([piece(0), piece(1), piece(2), piece(3)]));
+                return;
+            }
             if t.cols == 1 {
                 for g in 0..t.groups {
                     let row = from_raw_parts(from.add(g * t.rows), t.rows);
                     let sum = match t.rows {
                         0..8 => row.iter().fold(R::EMPTY, |sum, &x| R::add(sum, x)),
                         8..64 => total::<R, 8>(row),
-                        _ => wide_total::<R>(row),
+                        _ => {
+                            let (rest, row) = row.split_at(row.len() % 64);
+                            let (low, high) = row.split_at(row.len() / 2);
+                            let ((a, b), (c, d)) = (low.split_at(low.len() / 2), high.split_at(high.len() / 2));
+                            R::add(total::<R, 8>(rest), wide_total::<R>([a, b, c, d]))
+                        }
                     };
                     *t.acc.add(g) = R::absorb(*t.acc.add(g), sum);
                 }
@@ -292,34 +304,5 @@ pub(crate) fn fold(level: Level, reduce: Reduce, reg: Reg) -> Fold {
         (Reduce::Min, Reg::I32) => make::<MinInt>(level),
         (Reduce::Max, Reg::U32) => make::<MaxUint>(level),
         (Reduce::Min, Reg::U32) => make::<MinUint>(level),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `cargo test --release -p ibex-cpu speed -- --ignored --nocapture`
-    #[test]
-    #[ignore = "a measurement"]
-    fn speed_of_folds() {
-        let x: Vec<f32> = (0..1024).map(|i| (i * 37 % 1024) as f32).collect();
-        for (rows, cols) in [(1024, 1), (32, 32), (100, 10)] {
-            for &op in Reduce::ALL {
-                let fold = fold(Level::get(), op, Reg::F32);
-                let mut acc = vec![fold.empty; cols];
-                let mut best = f64::INFINITY;
-                for _ in 0..20 {
-                    let start = std::time::Instant::now();
-                    for _ in 0..50 {
-                        let tile = Tile { acc: acc.as_mut_ptr(), from: x.as_ptr().cast(), groups: 1, rows, cols };
-                        // SAFETY: `x` has as many elements.
-                        unsafe { (fold.tile)(tile) };
-                    }
-                    best = best.min(start.elapsed().as_secs_f64() / 50.0);
-                }
-                println!("{:10} {rows}x{cols} {:.3} ns an element", op.name(), best * 1e9 / (rows * cols) as f64);
-            }
-        }
     }
 }

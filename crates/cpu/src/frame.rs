@@ -131,6 +131,7 @@ impl Frame<'_> {
                         groups: count,
                         rows: tile.length,
                         cols: tile.cols,
+                        apart: None,
                     });
                     let (to, n) = (out.add(g * tile.cols), count * tile.cols);
                     (reduction.fold.finish)(crate::fold::Merge { acc, from: acc, to, n });
@@ -143,7 +144,14 @@ impl Frame<'_> {
                 acc.fill(reduction.fold.empty);
                 let acc = acc.as_mut_ptr();
                 let from = from.add(g * unit);
-                (reduction.fold.tile)(crate::fold::Tile { acc, from, groups: 1, rows: tile.length, cols: tile.cols });
+                (reduction.fold.tile)(crate::fold::Tile {
+                    acc,
+                    from,
+                    groups: 1,
+                    rows: tile.length,
+                    cols: tile.cols,
+                    apart: None,
+                });
                 (reduction.fold.finish)(crate::fold::Merge {
                     acc,
                     from: acc,
@@ -157,15 +165,16 @@ impl Frame<'_> {
     /// Adds a tile to the accumulators of the reductions `folds`, which lie `stride` apart.
     ///
     /// # Safety
-    /// As for `run`; `acc` is valid for `stride` accumulators for each reduction.
-    pub(crate) unsafe fn fold(&self, folds: &[usize], tile: &Tile, acc: *mut u64, stride: usize) {
+    /// As for `run`; `acc` is valid for `stride` accumulators for each reduction. With `apart`, values are of memory, and all pieces of the
+    /// tile are there.
+    pub(crate) unsafe fn fold(&self, folds: &[usize], tile: &Tile, acc: *mut u64, stride: usize, apart: Option<usize>) {
         for (i, &f) in folds.iter().enumerate() {
             let reduction = &self.code.reductions[f];
             // SAFETY: the caller's promise.
             unsafe {
                 let from = self.operand(reduction, tile);
                 let (acc, rows, cols) = (acc.add(i * stride), tile.length, tile.cols);
-                (reduction.fold.tile)(crate::fold::Tile { acc, from, groups: 1, rows, cols });
+                (reduction.fold.tile)(crate::fold::Tile { acc, from, groups: 1, rows, cols, apart });
             }
         }
     }

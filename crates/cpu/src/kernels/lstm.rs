@@ -86,28 +86,34 @@ simd! {
 }
 
 simd! {
-    /// The gradient of one row of one step into `out` (`i, f, g, o`, cell before) and `dz` (the gates alone), from `dh`, `dc`, and the
-    /// forward pass's `c, i, f, g, o` and cell before.
-    pub(crate) fn cell_grad(
-        out: &mut [f32], dz: &mut [f32], dh: &[f32], dc: &[f32], forward: &[f32], before: &[f32],
-    ) {
+    /// The hyperbolic tangent of each element.
+    pub(crate) fn tanh(out: &mut [f32], x: &[f32]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = math::tanh::<FMA>(*x);
+        }
+    }
+}
+
+simd! {
+    /// The gradient of one row of one step into `out` (`i, f, g, o`, cell before), from `dh`, `dc`, the forward pass's gates, the cell
+    /// before and the tanh of the cell.
+    pub(crate) fn cell_grad(out: &mut [f32], dh: &[f32], dc: &[f32], gates: &[f32], before: &[f32], tc: &[f32]) {
         let u = dh.len();
-        for at in (0..u).step_by(W) {
-            let [c, i, f, g, o] = std::array::from_fn(|k| part(&forward[k * u..(k + 1) * u], at));
-            let (dh, before) = (part(dh, at), part(before, at));
-            let tc = map([c], |[c]| math::tanh::<FMA>(c));
-            let d = map([part(dc, at), dh, o, tc], |[dc, dh, o, tc]| dc + dh * o * (1.0 - tc * tc));
-            let gates = [
-                map([d, g, i], |[d, g, i]| d * g * i * (1.0 - i)),
-                map([d, before, f], |[d, before, f]| d * before * f * (1.0 - f)),
-                map([d, i, g], |[d, i, g]| d * i * (1.0 - g * g)),
-                map([dh, tc, o], |[dh, tc, o]| dh * tc * o * (1.0 - o)),
-            ];
-            for (k, gate) in gates.into_iter().enumerate() {
-                put(&mut out[k * u..(k + 1) * u], at, gate);
-                put(&mut dz[k * u..(k + 1) * u], at, gate);
-            }
-            put(&mut out[4 * u..], at, map([d, f], |[d, f]| d * f));
+        let (i, rest) = gates.split_at(u);
+        let (f, rest) = rest.split_at(u);
+        let (g, o) = rest.split_at(u);
+        let (di, rest) = out.split_at_mut(u);
+        let (df, rest) = rest.split_at_mut(u);
+        let (dg, rest) = rest.split_at_mut(u);
+        let (dout, dbefore) = rest.split_at_mut(u);
+        let (o, dbefore, dc, before, tc) = (&o[..u], &mut dbefore[..u], &dc[..u], &before[..u], &tc[..u]);
+        for j in 0..u {
+            let d = dc[j] + dh[j] * o[j] * (1.0 - tc[j] * tc[j]);
+            dout[j] = dh[j] * tc[j] * o[j] * (1.0 - o[j]);
+            di[j] = d * g[j] * i[j] * (1.0 - i[j]);
+            df[j] = d * before[j] * f[j] * (1.0 - f[j]);
+            dg[j] = d * i[j] * (1.0 - g[j] * g[j]);
+            dbefore[j] = d * f[j];
         }
     }
 }
@@ -239,10 +245,10 @@ impl LstmGrad {
         parallel(tasks.len(), |task| {
             let rows = tasks[task].clone();
             let (starts, columns) = (offsets(rows.len(), 4 * u), offsets(4 * u, 1));
-            with_local((5 * rows.len() + 1) * u, |local| {
+            with_local((5 * rows.len() + 2) * u, |local| {
                 let (dhs, rest) = local.split_at_mut(rows.len() * u);
                 let (dzs, rest) = rest.split_at_mut(4 * rows.len() * u);
-                let dcell = rest;
+                let (dcell, tc) = rest.split_at_mut(u);
                 for t in (0..steps).rev() {
                     let step = |row: usize, t: usize| row * pitch + t * 5 * u;
                     let last = t + 1 == steps;
@@ -272,7 +278,10 @@ impl LstmGrad {
                             out.slice(step(row, t), 5 * u)
                         };
                         let before = if t == 0 { &c0[row * u..][..u] } else { &forward[(at - 1) * 6 * u + u..][..u] };
-                        cell_grad(mine, dz, dh_row, dcell, &forward[(at * 6 + 1) * u..][..5 * u], before);
+                        let state = &forward[at * 6 * u..][..6 * u];
+                        tanh(tc, &state[u..2 * u]);
+                        cell_grad(mine, dh_row, dcell, &state[2 * u..], before, tc);
+                        dz.copy_from_slice(&mine[..4 * u]);
                     }
                 }
             });

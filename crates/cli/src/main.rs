@@ -1,12 +1,15 @@
 //! The command `ibex`.
 
+mod tune;
+
 use std::process::ExitCode;
 
 const HELP: &str = "usage: ibex <command>
 
   devices              the devices of this machine, and which one is the default
   check [--device ID]  runs the conformance cases on a device: every primitive, and programs
-                       made of them, against the f64 reference";
+                       made of them, against the f64 reference
+  tune [--device ID]   measures the kernels on a GPU and keeps what was best for later runs";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -14,6 +17,8 @@ fn main() -> ExitCode {
     let result = match words[..] {
         ["devices"] => devices(),
         ["check"] => ibex::default_device().and_then(|device| check(&device)),
+        ["tune"] => tune::tune("gpu"),
+        ["tune", "--device", id] => tune::tune(id),
         ["check", "--device", id] => ibex::device(id).and_then(|device| check(&device)),
         _ => {
             eprintln!("{HELP}");

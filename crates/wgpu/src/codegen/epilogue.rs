@@ -57,7 +57,7 @@ pub(crate) fn epilogue(
     let own = vars.iter().filter(|v| taken.iter().all(|t| t.0 != v.id));
     for (binding, var) in (first_binding..).zip(own) {
         declarations.push_str(&var.declaration(binding));
-        buffers.push(Binding { buffer: Target::Planned(var.id), writable: var.writable });
+        buffers.push(Binding::new(Target::Planned(var.id), var.writable));
     }
     let f16 = vars.iter().any(Var::native_half);
     let mut emitter = Emitter {

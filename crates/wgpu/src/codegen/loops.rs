@@ -69,8 +69,7 @@ pub(crate) fn lower(kernel: &Loop, label: &str, program: &Program, traits: &Trai
     }
     let mut writer = Writer::new(kernel, levels, shape, traits);
     let source = writer.write([x, y])?;
-    let buffers =
-        (writer.emitter.vars.iter()).map(|v| Binding { buffer: Target::Planned(v.id), writable: v.writable }).collect();
+    let buffers = (writer.emitter.vars.iter()).map(|v| Binding::new(Target::Planned(v.id), v.writable)).collect();
     let workgroups = [x as u32, y as u32, 1];
     let dispatch = Dispatch { label: label.to_string(), source, constants: Vec::new(), buffers, workgroups };
     Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() })

@@ -1,7 +1,7 @@
 //! Building one dispatch from a shader file.
 
 use crate::codegen;
-use crate::dispatch::{Binding, Dispatch, Target, Traits};
+use crate::dispatch::{Access, Binding, Dispatch, TEXELS, Target, Traits};
 use ibex_core::program::{Body, BufferId};
 use ibex_core::{DType, Error, Result};
 
@@ -41,7 +41,7 @@ impl<'a> Builder<'a> {
 
     /// The next bindings.
     pub(super) fn bind(mut self, targets: &[(Target, bool)]) -> Self {
-        self.buffers.extend(targets.iter().map(|&(buffer, writable)| Binding { buffer, writable }));
+        self.buffers.extend(targets.iter().map(|&(buffer, writable)| Binding::new(buffer, writable)));
         self
     }
 
@@ -63,6 +63,31 @@ impl<'a> Builder<'a> {
         }
         self.source = lines.join("\n") + "\n";
         Ok(self)
+    }
+
+    /// Binds an `f32` operand as texels: whole vectors only.
+    pub(super) fn texels(self, name: &'static str, operand: (BufferId, DType)) -> Result<Self> {
+        let (id, dtype) = operand;
+        let declaration = format!("@group(0) @binding({}) var", self.buffers.len());
+        if let Some(&(.., first)) = self.operands.iter().find(|o| (o.0, o.1, o.2) == (id, dtype, true)) {
+            let call =
+                |kind: &str, ty: &str| format!("fn {name}_{kind}(i: u32) -> {ty} {{ return {first}_{kind}(i); }}");
+            return self
+                .line(&format!("{declaration}<storage, read> {name}:"), "")?
+                .line(&format!("fn {name}_at("), &call("at", "f32"))?
+                .line(&format!("fn {name}_vec("), &call("vec", "vec4f"));
+        }
+        let texel = format!("textureLoad({name}, vec2u(i / 4u % {TEXELS}u, i / 4u / {TEXELS}u), 0)");
+        let mut new = self
+            .line(&format!("{declaration}<storage, read> {name}:"), &format!("{declaration} {name}: texture_2d<f32>;"))?
+            .line(
+                &format!("fn {name}_at("),
+                &format!("fn {name}_at(i: u32) -> f32 {{ return {name}_vec(i)[i % 4u]; }}"),
+            )?
+            .line(&format!("fn {name}_vec("), &format!("fn {name}_vec(i: u32) -> vec4f {{ return {texel}; }}"))?;
+        new.buffers.push(Binding { buffer: Target::Planned(id), access: Access::Texels });
+        new.operands.push((id, dtype, true, name));
+        Ok(new)
     }
 
     /// Binds a float operand named `name`, read through `name_at` (and `name_vec`, if `vectors` says anything: then

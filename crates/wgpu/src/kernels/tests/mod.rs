@@ -9,8 +9,8 @@ mod shaders;
 mod speed;
 
 use super::lower;
-use crate::WgpuBackend;
-use crate::tests::{backends, program, upload_bytes as upload};
+use crate::tests::{backends, forced, program, upload_bytes as upload};
+use crate::{Contractions, WgpuBackend};
 use ibex_core::DType;
 use ibex_core::backend::{Backend, block_on};
 use ibex_core::graph::Binary;

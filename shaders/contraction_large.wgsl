@@ -18,6 +18,8 @@ override PASS: u32 = 0u;
 override M: u32 = 64u;
 override N: u32 = 64u;
 override K: u32 = 64u;
+// 0 if `k` ends with a whole step of the main loop.
+override RAGGED: u32 = 1u;
 // Contraction indices of one split; a multiple of the step of the main loop.
 override K_CHUNK: u32 = 64u;
 override SPLITS: u32 = 1u;
@@ -129,15 +131,31 @@ fn a_index(row: Row, k: u32) -> i32 {
     return select(-1, at + i32(row.base + k - tap * CHANNELS), at >= 0);
 }
 
+// Is `k` one of this split? Where all splits are whole steps of the main loop it always is.
+fn inside(k: u32, end: u32) -> bool {
+    return RAGGED == 0u || k < end;
+}
+
+// The nearest `k` that may be read.
+fn last(k: u32) -> u32 {
+    return select(k, min(k, max(K, 1u) - 1u), RAGGED != 0u);
+}
+
 fn a_load(row: Row, k: u32, end: u32) -> f32 {
-    let i = a_index(row, min(k, max(K, 1u) - 1u));
-    return select(0.0, a_at(u32(max(i, 0))), i >= 0 && k < end);
+    let i = a_index(row, last(k));
+    if (PASS == 0u) {
+        return select(0.0, a_at(u32(i)), inside(k, end));
+    }
+    return select(0.0, a_at(u32(max(i, 0))), i >= 0 && inside(k, end));
 }
 
 // Four elements along `k` (A_MODE 1) or along the rows from `row` on (A_MODE 2).
 fn a_load4(row: Row, k: u32, end: u32) -> vec4f {
-    let i = a_index(row, min(k, max(K, 1u) - 1u));
-    return select(vec4f(), a_vec(u32(max(i, 0))), i >= 0 && k < end);
+    let i = a_index(row, last(k));
+    if (PASS == 0u) {
+        return select(vec4f(), a_vec(u32(i)), inside(k, end));
+    }
+    return select(vec4f(), a_vec(u32(max(i, 0))), i >= 0 && inside(k, end));
 }
 
 fn b_column(z: u32, n: u32) -> u32 {
@@ -145,17 +163,20 @@ fn b_column(z: u32, n: u32) -> u32 {
 }
 
 fn b_index(column: u32, k: u32) -> u32 {
+    if (B_TAP == 0u) {
+        return column + k * B_ROW;
+    }
     let span = k / B_SPAN;
     return column + span * B_TAP + (k - span * B_SPAN) * B_ROW;
 }
 
 fn b_load(column: u32, k: u32, end: u32) -> f32 {
-    return select(0.0, b_at(b_index(column, min(k, max(K, 1u) - 1u))), k < end);
+    return select(0.0, b_at(b_index(column, last(k))), inside(k, end));
 }
 
 // Four elements along `k` (B_MODE 1) or along the columns from `column` on (B_MODE 2).
 fn b_load4(column: u32, k: u32, end: u32) -> vec4f {
-    return select(vec4f(), b_vec(b_index(column, min(k, max(K, 1u) - 1u))), k < end);
+    return select(vec4f(), b_vec(b_index(column, last(k))), inside(k, end));
 }
 // End of the operands.
 
@@ -166,6 +187,14 @@ fn b_load4(column: u32, k: u32, end: u32) -> vec4f {
 // @epilogue
 fn epilogue(index: u32, acc: f32) {
     out[index] = acc;
+}
+// Four neighbours; `four` is 4, but only known when run, so that loops up to it are not unrolled.
+fn epilogue4(index: u32, acc: vec4f, four: u32) {
+    var c = acc;
+    for (var j = 0u; j < four; j++) {
+        epilogue(index + j, c.x);
+        c = c.yzwx;
+    }
 }
 // @end
 
@@ -257,21 +286,20 @@ fn multiply(c: Rows, rows: vec4f, left: vec4f, right: vec4f) -> Rows {
     );
 }
 
-// The epilogue of a row of eight columns. It stands once: loops whose bounds are only known when run are not unrolled, and values move
-// through registers because compilers turn arrays under a changing index into long chains of branches.
-fn finish(left: vec4f, right: vec4f, once: u32, start: u32, column: u32) {
-    var c = left;
-    var n = column;
-    for (var j = 0u; j < 8u * once; j++) {
+// The epilogue of four columns of a row.
+fn finish4(acc: vec4f, four: u32, start: u32, n: u32) {
+    if (N % 4u == 0u) {
         if (n < N) {
-            epilogue(start + n, c.x);
+            epilogue4(start + n, acc, four);
+        }
+        return;
+    }
+    var c = acc;
+    for (var j = 0u; j < four; j++) {
+        if (n + j < N) {
+            epilogue(start + n + j, c.x);
         }
         c = c.yzwx;
-        n++;
-        if (j == 3u) {
-            c = right;
-            n += 60u;
-        }
     }
 }
 
@@ -358,20 +386,26 @@ fn main(
         workgroupBarrier();
     }
 
+    // It stands once: loops whose bounds are only known when run are not unrolled, and values move through registers because compilers
+    // turn arrays under a changing index into long chains of branches.
     let once = min(groups.x, 1u);
     let base = split * OUT_SIZE + z * OUT_BATCH;
-    let n = n0 + id.x * 4u;
-    for (var part = 0u; part < 2u * once; part++) {
-        for (var i = 0u; i < 4u * once; i++) {
-            let m = m0 + part * 64u + id.y * 4u + i;
+    for (var i = 0u; i < 8u * once; i++) {
+        let m = m0 + id.y * 4u + i % 4u + i / 4u * 64u;
+        var row = upper.left[0];
+        for (var j = 0u; j < 2u * once; j++) {
             if (m < M) {
-                finish(upper.left[0], upper.right[0], once, base + m * OUT_ROW, n);
+                finish4(row, 4u * once, base + m * OUT_ROW, n0 + id.x * 4u + j * 64u);
             }
-            upper = Rows(
-                mat4x4f(upper.left[1], upper.left[2], upper.left[3], upper.left[0]),
-                mat4x4f(upper.right[1], upper.right[2], upper.right[3], upper.right[0]),
-            );
+            row = upper.right[0];
         }
-        upper = lower;
+        upper = Rows(
+            mat4x4f(upper.left[1], upper.left[2], upper.left[3], lower.left[0]),
+            mat4x4f(upper.right[1], upper.right[2], upper.right[3], lower.right[0]),
+        );
+        lower = Rows(
+            mat4x4f(lower.left[1], lower.left[2], lower.left[3], lower.left[0]),
+            mat4x4f(lower.right[1], lower.right[2], lower.right[3], lower.right[0]),
+        );
     }
 }

@@ -171,10 +171,10 @@ impl Device {
                 binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
                 ty: match access {
-                    Access::Texels => wgpu::BindingType::Texture {
-                        sample_type: wgpu::TextureSampleType::Float { filterable: false },
+                    Access::Texels => wgpu::BindingType::StorageTexture {
+                        access: wgpu::StorageTextureAccess::ReadOnly,
+                        format: wgpu::TextureFormat::Rgba32Float,
                         view_dimension: wgpu::TextureViewDimension::D2,
-                        multisampled: false,
                     },
                     _ => wgpu::BindingType::Buffer {
                         ty: wgpu::BufferBindingType::Storage { read_only: access == Access::Read },

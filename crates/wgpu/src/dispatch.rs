@@ -36,7 +36,7 @@ pub(crate) enum Access {
     Read,
     /// `var<storage, read_write>`.
     Write,
-    /// `texture_2d<f32>`: a copy of the buffer, four elements in a texel and [`TEXELS`] texels in a row.
+    /// `texture_storage_2d<rgba32float, read>`: a copy of the buffer, four elements in a texel and [`TEXELS`] texels in a row.
     Texels,
 }
 

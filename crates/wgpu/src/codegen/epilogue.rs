@@ -12,7 +12,8 @@ use ibex_core::{DType, Error, Result};
 pub(crate) struct EpilogueCode {
     /// Buffer declarations, for the block `// @bindings`.
     pub declarations: String,
-    /// Helper functions and `fn epilogue(row_major_index: u32, acc: f32)`, for the block `// @epilogue`.
+    /// Helper functions and `fn epilogue(row_major_index: u32, acc: f32)`, for the block `// @epilogue`; and `epilogue4` for four neighbours
+    /// along the last axis, from a multiple of four on, whose last argument is 4 but not known to the compiler.
     pub function: String,
     /// What the declarations bind, in order, from `first_binding` on.
     pub buffers: Vec<Binding>,
@@ -21,7 +22,7 @@ pub(crate) struct EpilogueCode {
 }
 
 /// Code for an epilogue over `dims`. Buffers in `taken` are declared by the shader, under the name given there, as arrays of single
-/// elements (`bf16` as `u32` pairs); all others are declared here.
+/// elements (`bf16` as `u32` pairs); all others are declared here. With `quads` the shader only calls `epilogue4`.
 ///
 /// # Errors
 /// `Unsupported` for a body that reduces, or that stores `bf16` to a buffer of the shader.
@@ -30,11 +31,15 @@ pub(crate) fn epilogue(
     dims: &[usize],
     first_binding: u32,
     taken: &[(BufferId, &str, DType)],
+    quads: bool,
     traits: &Traits,
 ) -> Result<EpilogueCode> {
     if body.instrs.iter().any(|i| matches!(i, Instr::Reduce(..))) {
         return Err(Error::unsupported("an epilogue can not reduce"));
     }
+    // What the shader declares itself is an array of single elements.
+    let shared = body.buffers().iter().any(|id| taken.iter().any(|t| t.0 == *id));
+    let axis = dims.len().checked_sub(1).filter(|&d| quads && !shared && access::fours(body, dims, d, |_| false));
     let mut vars = Vec::new();
     for (n, id) in body.buffers().into_iter().enumerate() {
         let own = taken.iter().find(|t| t.0 == id);
@@ -43,6 +48,9 @@ pub(crate) fn epilogue(
         let mut dtypes = loads.chain(body.stores.iter().filter(|s| s.buffer == id).map(|s| s.dtype));
         let Some(dtype) = dtypes.next() else { continue };
         let mut var = Var::new(id, name, dtype, traits);
+        let loads = body.loads.iter().filter(|l| l.buffer == id).map(|l| &l.view);
+        let mut views = loads.chain(body.stores.iter().filter(|s| s.buffer == id).map(|s| &s.view));
+        var.wide = axis.is_some_and(|d| views.any(|v| v.strides[d] == 1));
         if body.stores.iter().any(|s| s.buffer == id) {
             var.stored();
         }
@@ -64,8 +72,8 @@ pub(crate) fn epilogue(
         body,
         dims,
         regs: body.regs(),
-        widths: vec![1; body.instrs.len()],
-        axis: None,
+        widths: vec![if axis.is_some() { 4 } else { 1 }; body.instrs.len()],
+        axis,
         linear: Some("row_major_index".into()),
         vars,
         library: Library::default(),
@@ -78,8 +86,18 @@ pub(crate) fn epilogue(
     for s in 0..body.stores.len() {
         emitter.store(s)?;
     }
-    let function =
-        format!("{}fn epilogue(row_major_index: u32, acc: f32) {{\n{}}}\n", emitter.library.source(), emitter.text);
+    let (library, text) = (emitter.library.source(), emitter.text);
+    let function = match axis {
+        Some(_) => format!(
+            "{library}fn epilogue4(row_major_index: u32, acc: vec4<f32>, four: u32) {{\n{text}}}\n\
+             fn epilogue(row_major_index: u32, acc: f32) {{}}\n"
+        ),
+        None => format!(
+            "{library}fn epilogue(row_major_index: u32, acc: f32) {{\n{text}}}\n\
+             fn epilogue4(row_major_index: u32, acc: vec4<f32>, four: u32) {{\n\
+             var c = acc;\nfor (var j = 0u; j < four; j++) {{ epilogue(row_major_index + j, c.x); c = c.yzwx; }}\n}}\n"
+        ),
+    };
     Ok(EpilogueCode { declarations, function, buffers, f16 })
 }
 

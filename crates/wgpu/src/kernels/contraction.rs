@@ -120,13 +120,15 @@ impl Contraction<'_> {
                 ("Z", self.z),
                 ("K_CHUNK", chunk),
                 ("SPLITS", parts),
+                ("RAGGED", usize::from(self.k == 0 || !self.k.is_multiple_of(variant.step()))),
                 ("OUT_SIZE", size),
                 ("A_MODE", self.a.mode as usize),
                 ("B_MODE", self.b.mode as usize),
             ])
             .constants(&self.constants);
         if parts == 1 {
-            let dispatch = builder.epilogue(self.epilogue, &self.dims)?.groups(tiles)?;
+            let quads = self.n.is_multiple_of(4) && !matches!(variant, Variant::Tiled { .. });
+            let dispatch = builder.epilogue(self.epilogue, &self.dims, quads)?.groups(tiles)?;
             return Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() });
         }
         let first = builder.bind(&[(Target::Scratch(0), true)]).groups(tiles * parts)?;
@@ -147,5 +149,5 @@ pub(super) fn combine<'a>(
     Builder::new(label, COMBINE, traits)
         .constants(&[("SIZE", size), ("SPLITS", parts)])
         .bind(&[(Target::Scratch(0), false)])
-        .epilogue(epilogue, dims)
+        .epilogue(epilogue, dims, false)
 }

@@ -132,7 +132,7 @@ fn direct(k: &Conv, traits: &Traits) -> Result<Lowered> {
         ]);
     let groups = (size * parts).div_ceil(64);
     if parts == 1 {
-        let dispatch = builder.epilogue(&k.epilogue, &k.dims())?.groups(groups)?;
+        let dispatch = builder.epilogue(&k.epilogue, &k.dims(), false)?.groups(groups)?;
         return Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() });
     }
     let first = builder.bind(&[(Target::Scratch(0), true)]).groups(groups)?;

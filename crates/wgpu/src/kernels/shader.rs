@@ -77,9 +77,12 @@ impl<'a> Builder<'a> {
                 .line(&format!("fn {name}_at("), &call("at", "f32"))?
                 .line(&format!("fn {name}_vec("), &call("vec", "vec4f"));
         }
-        let texel = format!("textureLoad({name}, vec2u(i / 4u % {TEXELS}u, i / 4u / {TEXELS}u), 0)");
+        let texel = format!("textureLoad({name}, vec2u(i / 4u % {TEXELS}u, i / 4u / {TEXELS}u))");
         let mut new = self
-            .line(&format!("{declaration}<storage, read> {name}:"), &format!("{declaration} {name}: texture_2d<f32>;"))?
+            .line(
+                &format!("{declaration}<storage, read> {name}:"),
+                &format!("{declaration} {name}: texture_storage_2d<rgba32float, read>;"),
+            )?
             .line(
                 &format!("fn {name}_at("),
                 &format!("fn {name}_at(i: u32) -> f32 {{ return {name}_vec(i)[i % 4u]; }}"),
@@ -137,15 +140,15 @@ impl<'a> Builder<'a> {
         Ok(new)
     }
 
-    /// Puts the fused epilogue in.
-    pub(super) fn epilogue(mut self, body: &Body, dims: &[usize]) -> Result<Self> {
+    /// Puts the fused epilogue in. With `quads` the shader calls it for four elements at once only.
+    pub(super) fn epilogue(mut self, body: &Body, dims: &[usize], quads: bool) -> Result<Self> {
         if let Some(store) = body.stores.iter().find(|s| self.taken.iter().any(|t| t.0 == s.buffer)) {
             return Err(Error::unsupported(format!(
                 "kernel {} would overwrite buffer {} while other invocations read it",
                 self.label, store.buffer.0
             )));
         }
-        let code = codegen::epilogue(body, dims, self.buffers.len() as u32, &self.taken, self.traits)?;
+        let code = codegen::epilogue(body, dims, self.buffers.len() as u32, &self.taken, quads, self.traits)?;
         self.source = codegen::splice(&self.source, &code);
         self.buffers.extend(code.buffers.iter().copied());
         self.f16 |= code.f16;

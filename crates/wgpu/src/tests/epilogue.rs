@@ -127,7 +127,7 @@ fn bias_activation_residual() {
                 ],
                 stores: vec![store(7, 3, half, contiguous), store(10, 4, F, transposed.clone())],
             };
-            let code = epilogue(&body, &dims, 1, &[(BufferId(0), "source", F)], &traits()).unwrap();
+            let code = epilogue(&body, &dims, 1, &[(BufferId(0), "source", F)], false, &traits()).unwrap();
             assert_eq!(code.buffers.len(), 4);
             let data = [
                 numbers(F, count, -2.0, 2.0),
@@ -158,7 +158,7 @@ fn bias_activation_residual() {
 fn native_f16_is_enabled() {
     let at = view(0, &[1]);
     let body = Body { instrs: vec![Instr::Acc], stores: vec![store(0, 1, DType::F16, at)], ..Body::default() };
-    let code = epilogue(&body, &[9], 1, &[], &Traits { f16: true, ..traits() }).unwrap();
+    let code = epilogue(&body, &[9], 1, &[], false, &Traits { f16: true, ..traits() }).unwrap();
     let source = splice(SHADER, &code);
     assert!(code.f16 && source.contains("array<f16>"));
     valid(&format!("enable f16;\n{source}"));

@@ -188,6 +188,8 @@ fn b_load4(column: u32, k: u32, end: u32) -> vec4f {
 fn epilogue(index: u32, acc: f32) {
     out[index] = acc;
 }
+// Called before `epilogue4` with the index of the same columns in any row.
+fn prepare(index: u32) {}
 // Four neighbours; `four` is 4, but only known when run, so that loops up to it are not unrolled.
 fn epilogue4(index: u32, acc: vec4f, four: u32) {
     var c = acc;
@@ -287,9 +289,10 @@ fn multiply(c: Rows, rows: vec4f, left: vec4f, right: vec4f) -> Rows {
 }
 
 // The epilogue of four columns of a row.
-fn finish4(acc: vec4f, four: u32, start: u32, n: u32) {
+fn finish_quad(acc: vec4f, four: u32, start: u32, n: u32) {
     if (N % 4u == 0u) {
         if (n < N) {
+            prepare(start + n);
             epilogue4(start + n, acc, four);
         }
         return;
@@ -395,7 +398,7 @@ fn main(
         var row = upper.left[0];
         for (var j = 0u; j < 2u * once; j++) {
             if (m < M) {
-                finish4(row, 4u * once, base + m * OUT_ROW, n0 + id.x * 4u + j * 64u);
+                finish_quad(row, 4u * once, base + m * OUT_ROW, n0 + id.x * 4u + j * 64u);
             }
             row = upper.right[0];
         }

@@ -189,6 +189,8 @@ fn b_load4(column: u32, k: u32, end: u32) -> vec4f {
 fn epilogue(index: u32, acc: f32) {
     out[index] = acc;
 }
+// Called before `epilogue4` with the index of the same columns in any row.
+fn prepare(index: u32) {}
 // Four neighbours; `four` is 4, but only known when run, so that loops up to it are not unrolled.
 fn epilogue4(index: u32, acc: vec4f, four: u32) {
     var c = acc;
@@ -373,6 +375,7 @@ fn main(
     }
     let once = min(groups.x, 1u);
     let base = split * OUT_SIZE + z * OUT_BATCH;
+    prepare(z * OUT_BATCH + min(n, max(N, 4u) - 4u));
     for (var i = 0u; i < BLOCKS * once; i++) {
         finish(c0, once, base, m + select(8u * i, i, A_MODE == 2u), n);
         c0 = c1;

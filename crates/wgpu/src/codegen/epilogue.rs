@@ -1,11 +1,12 @@
 //! The fused body behind a hand-written shader: a function that takes the raw result of one element.
 
 use super::access::{self, Var};
-use super::emit::Emitter;
+use super::emit::{self, Emitter};
 use super::library::Library;
 use crate::dispatch::{Binding, Target, Traits};
-use ibex_core::program::{Body, BufferId, Instr, View};
+use ibex_core::program::{Body, BufferId, Instr, Load, View};
 use ibex_core::{DType, Error, Result};
+use std::fmt::Write;
 
 /// WGSL that replaces the marked blocks of a hand-written shader.
 #[derive(Clone, Debug)]
@@ -13,7 +14,8 @@ pub(crate) struct EpilogueCode {
     /// Buffer declarations, for the block `// @bindings`.
     pub declarations: String,
     /// Helper functions and `fn epilogue(row_major_index: u32, acc: f32)`, for the block `// @epilogue`; and `epilogue4` for four neighbours
-    /// along the last axis, from a multiple of four on, whose last argument is 4 but not known to the compiler.
+    /// along the last axis, from a multiple of four on, whose last argument is 4 but not known to the compiler. `prepare` is called before it
+    /// with the index of the same columns in any row.
     pub function: String,
     /// What the declarations bind, in order, from `first_binding` on.
     pub buffers: Vec<Binding>,
@@ -80,25 +82,45 @@ pub(crate) fn epilogue(
         text: String::new(),
     };
     coordinates(&mut emitter);
+    // What is the same in all rows is loaded once for the columns of an invocation, by `prepare`.
+    let (mut held, mut prepare) = (String::new(), String::new());
     for v in 0..body.instrs.len() {
+        let start = emitter.text.len();
         emitter.define(v)?;
+        if let (Instr::Load(l), Some(last)) = (body.instrs[v], axis)
+            && fixed(&body.loads[l], body, last)
+        {
+            prepare.push_str(&emitter.text.split_off(start));
+            let _ = writeln!(prepare, "held_{v} = v{v};");
+            let _ = writeln!(held, "var<private> held_{v}: {}4;", emit::letter(emitter.regs[v]));
+            emitter.line(format!("let v{v} = held_{v};"));
+        }
     }
     for s in 0..body.stores.len() {
         emitter.store(s)?;
     }
     let (library, text) = (emitter.library.source(), emitter.text);
     let function = match axis {
-        Some(_) => format!(
-            "{library}fn epilogue4(row_major_index: u32, acc: vec4<f32>, four: u32) {{\n{text}}}\n\
-             fn epilogue(row_major_index: u32, acc: f32) {{}}\n"
+        Some(last) => format!(
+            "{library}{held}fn prepare(row_major_index: u32) {{\nlet c{last} = row_major_index % {}u;\n{prepare}}}\n\
+             fn epilogue4(row_major_index: u32, acc: vec4<f32>, four: u32) {{\n{text}}}\n\
+             fn epilogue(row_major_index: u32, acc: f32) {{}}\n",
+            dims[last]
         ),
         None => format!(
-            "{library}fn epilogue(row_major_index: u32, acc: f32) {{\n{text}}}\n\
+            "{library}fn prepare(row_major_index: u32) {{}}\n\
+             fn epilogue(row_major_index: u32, acc: f32) {{\n{text}}}\n\
              fn epilogue4(row_major_index: u32, acc: vec4<f32>, four: u32) {{\n\
              var c = acc;\nfor (var j = 0u; j < four; j++) {{ epilogue(row_major_index + j, c.x); c = c.yzwx; }}\n}}\n"
         ),
     };
     Ok(EpilogueCode { declarations, function, buffers, f16 })
+}
+
+/// True for a load that depends on no coordinate but the last, of a buffer that the body does not change.
+fn fixed(load: &Load, body: &Body, last: usize) -> bool {
+    let still = load.view.strides.iter().enumerate().all(|(d, s)| d == last || *s == 0);
+    still && load.view.bounds.is_empty() && body.stores.iter().all(|s| s.buffer != load.buffer)
 }
 
 /// Defines the coordinates that some view needs.

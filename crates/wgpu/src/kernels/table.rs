@@ -126,9 +126,11 @@ fn tiled(e: Extent, traits: &Traits) -> Variant {
 }
 
 fn subgroup(e: Extent) -> Variant {
+    // A small product takes longer to compile than to run: it gets the short code.
+    let small = e.z * e.m * e.n * e.k <= 1 << 18;
     let blocks = match e.m {
-        17.. => 4,
-        9.. => 2,
+        17.. if !small => 4,
+        9.. if !small => 2,
         _ => 1,
     };
     Variant::Subgroup { blocks, subgroups: if e.m > 32 && e.tiles(64, 32) >= 8 { 2 } else { 1 } }

@@ -5,7 +5,9 @@ mod epilogue;
 mod instructions;
 mod loops;
 mod reference;
+mod tune;
 
+use crate::dispatch::Traits;
 use crate::{Contractions, Options, WgpuBackend};
 use ibex_core::backend::{Backend, Buffer, block_on};
 use ibex_core::program::{Body, BufferDecl, BufferId, Kernel, KernelKind, Load, Loop, Program, Role, Store, View};
@@ -37,13 +39,14 @@ pub(crate) fn backends() -> Option<&'static [WgpuBackend; 2]> {
 
 /// A device with one kernel forced on all contractions, with bounds checks and without, as if it were no software: what the table would not
 /// choose here.
-pub(crate) fn forced(contractions: Contractions) -> Option<Vec<WgpuBackend>> {
+pub(crate) fn forced(contractions: Contractions, change: impl Fn(&mut Traits)) -> Option<Vec<WgpuBackend>> {
     backends()?;
     let open = |checked| {
         let options = Options { checked, contractions: Some(contractions), ..Options::default() };
         let mut backend = WgpuBackend::open_blocking(0, options).unwrap();
         if let Some(device) = Arc::get_mut(&mut backend.device) {
             (device.traits.software, device.traits.max_texels) = (false, 0);
+            change(&mut device.traits);
         }
         backend
     };

@@ -104,7 +104,7 @@ fn plain_strided_dilated_padded() {
 
 #[test]
 fn large_tiles() {
-    let Some(backends) = forced(Contractions::Large) else { return };
+    let Some(backends) = forced(Contractions::Large, |_| {}) else { return };
     for g in [
         geometry(1, [1, 12, 11], [1, 3, 3], [1, 1, 1], [1, 4, 132]),
         geometry(2, [1, 7, 9], [1, 3, 2], [2, 1, 1], [1, 3, 5]),

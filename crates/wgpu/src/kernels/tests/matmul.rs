@@ -116,7 +116,7 @@ fn all_layouts_and_odd_shapes() {
 /// tiles, splits, batches and half floats.
 #[test]
 fn large_tiles() {
-    let Some(backends) = forced(Contractions::Large) else { return };
+    let Some(backends) = forced(Contractions::Large, |_| {}) else { return };
     let shapes = [
         (1, 128, 128, 32, false, false),
         (1, 260, 132, 20, true, true),
@@ -130,6 +130,50 @@ fn large_tiles() {
     }
     for (dtype, offset) in [(DType::F32, 2), (DType::F16, 0), (DType::F16, 6), (DType::BF16, 4)] {
         check(&backends, Case { batch: 1, m: 20, n: 140, k: 24, ta: false, tb: false, offset, dtype });
+    }
+}
+
+/// An epilogue that reads an operand of the product, on devices with ever fewer bindings: the operand is then read by elements through the
+/// one binding it has, or not split.
+#[test]
+fn few_bindings() {
+    let (m, n, k) = (24, 520, 520);
+    let (a, b, bias) = (noise(m * k, 1), noise(k * n, 2), noise(n, 3));
+    let mut column = View::scalar(3);
+    column.strides[2] = 1;
+    let load = |buffer, view| Load { buffer: BufferId(buffer), dtype: DType::F32, view };
+    let dims = [1, m, n];
+    let add = |x, y| Instr::Binary(Binary::Add, ValueId(x), ValueId(y));
+    let epilogue = Body {
+        loads: vec![load(0, View::contiguous(&dims)), load(2, column)],
+        instrs: vec![Instr::Acc, Instr::Load(0), Instr::Load(1), add(0, 1), add(3, 2)],
+        stores: vec![store(ValueId(4), 3, &dims)],
+        ..Body::default()
+    };
+    let o = |b, row_stride| Operand { row_stride, ..operand(b, m, k, false, &SQUARE) };
+    let kind = KernelKind::MatMul(MatMul { batch: 1, m, n, k, a: o(0, k), b: o(1, n), epilogue });
+    let want: Vec<f64> = (0..m * n)
+        .map(|i| {
+            let terms = (0..k).map(|j| f64::from(a[i / n * k + j]) * f64::from(b[j * n + i % n]));
+            terms.sum::<f64>() + f64::from(a[i]) + f64::from(bias[i % n])
+        })
+        .collect();
+    let mut forms = std::collections::HashSet::new();
+    for kernel in Contractions::ALL {
+        for limit in [4, 5, 6] {
+            let Some(backends) = forced(kernel, move |traits| traits.max_bindings = limit) else { return };
+            for backend in &backends {
+                let all = lower(&kind, &backend.device.traits).unwrap().dispatches;
+                assert!(all.iter().all(|d| d.buffers.len() <= limit as usize), "{kernel:?} {limit}");
+                forms.insert((kernel, all[0].buffers.len(), all[0].source.contains("a: array<f32>")));
+                let buffers = [bytes(&a), bytes(&b), bytes(&bias), vec![0xff; 4 * m * n]];
+                let got = run(backend, &kind, &buffers, 3);
+                close(&format!("{kernel:?} with {limit} bindings"), &floats(&got), &want, 1e-4);
+            }
+        }
+        // Both the shared operand and the one that is bound twice were there.
+        let of = |shared| forms.iter().any(|f| f.0 == kernel && f.2 == shared);
+        assert!(of(true) && of(false), "{forms:?}");
     }
 }
 

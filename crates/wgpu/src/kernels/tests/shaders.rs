@@ -41,6 +41,7 @@ fn every_file_is_valid_after_splicing() {
         let code = EpilogueCode {
             declarations: "@group(0) @binding(7) var<storage, read_write> other: array<u32>;\n".into(),
             function: "fn epilogue(index: u32, acc: f32) {\n    other[index] = u32(acc);\n}\n\
+                       fn prepare(index: u32) {}\n\
                        fn epilogue4(index: u32, acc: vec4f, four: u32) {}\n"
                 .into(),
             buffers: Vec::new(),

@@ -122,4 +122,12 @@ fn epilogues() {
     });
     println!("epilogues {both}");
     assert_eq!(both, 5);
+    // The mask stands behind the product that makes the gradient, also where a bias sums the masked gradient.
+    let masked = dispatches(&device, &[&[32, 64], &[64, 64], &[64], &[64, 64]], |a| {
+        let hidden = (a[0].matmul(&a[1]) + &a[2]).relu();
+        let loss = (hidden.matmul(&a[3])).square();
+        let [w1, bias, w2] = loss.sum(&[]).grad([&a[1], &a[2], &a[3]]);
+        vec![w1, bias, w2]
+    });
+    assert_eq!(masked, 6);
 }

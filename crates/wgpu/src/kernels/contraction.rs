@@ -35,11 +35,13 @@ pub(super) struct Side {
 }
 
 impl Side {
-    /// Binds it, as whole vectors if it can be read so.
-    fn bind<'a>(self, builder: Builder<'a>, name: &'static str, traits: &Traits) -> Result<Builder<'a>> {
+    /// Binds it, as whole vectors if it can be read so, for a contraction of this many products.
+    fn bind<'a>(self, builder: Builder<'a>, name: &'static str, work: usize, traits: &Traits) -> Result<Builder<'a>> {
         let vectors = self.aligned && self.mode != Mode::Elements;
-        if vectors && self.buffer.1 == DType::F32 && self.elements <= traits.max_texels {
-            return builder.texels(name, self.buffer);
+        // Element by element texels are faster too, but make longer code.
+        let worth = vectors || work >= 1 << 26;
+        if worth && self.buffer.1 == DType::F32 && self.elements <= traits.max_texels {
+            return builder.texels(name, self.buffer, vectors);
         }
         builder.operand(name, self.buffer, Some(vectors))
     }
@@ -109,10 +111,11 @@ impl Contraction<'_> {
                 Builder::new(self.label, SUBGROUP, traits).constants(&[("BLOCKS", blocks), ("SUBGROUPS", subgroups)])
             }
         };
-        builder = self.a.bind(builder, "a", traits)?;
+        let work = self.z * self.m * self.n * self.k;
+        builder = self.a.bind(builder, "a", work, traits)?;
         builder = self
             .b
-            .bind(builder, "b", traits)?
+            .bind(builder, "b", work, traits)?
             .constants(&[
                 ("M", self.m),
                 ("N", self.n),

@@ -45,7 +45,7 @@ pub(super) fn lower(k: &Pool, traits: &Traits) -> Result<Lowered> {
     let texels = texels && g.input_elements().max(g.output_elements()) <= traits.max_texels;
     let builder = Builder::new(label, shader, traits);
     let builder = if texels {
-        builder.texels("a", k.inputs[0])?.texels("b", second)?
+        builder.texels("a", k.inputs[0], true)?.texels("b", second, true)?
     } else {
         builder.operand("a", k.inputs[0], vectors)?.operand("b", second, vectors)?
     };

@@ -65,18 +65,10 @@ impl<'a> Builder<'a> {
         Ok(self)
     }
 
-    /// Binds an `f32` operand as texels: whole vectors only.
-    pub(super) fn texels(self, name: &'static str, operand: (BufferId, DType)) -> Result<Self> {
+    /// Binds an `f32` operand as texels. `aligned` says that vectors are whole texels.
+    pub(super) fn texels(self, name: &'static str, operand: (BufferId, DType), aligned: bool) -> Result<Self> {
         let (id, dtype) = operand;
         let declaration = format!("@group(0) @binding({}) var", self.buffers.len());
-        if let Some(&(.., first)) = self.operands.iter().find(|o| (o.0, o.1, o.2) == (id, dtype, true)) {
-            let call =
-                |kind: &str, ty: &str| format!("fn {name}_{kind}(i: u32) -> {ty} {{ return {first}_{kind}(i); }}");
-            return self
-                .line(&format!("{declaration}<storage, read> {name}:"), "")?
-                .line(&format!("fn {name}_at("), &call("at", "f32"))?
-                .line(&format!("fn {name}_vec("), &call("vec", "vec4f"));
-        }
         let texel = format!("textureLoad({name}, vec2u(i / 4u % {TEXELS}u, i / 4u / {TEXELS}u))");
         let mut new = self
             .line(
@@ -85,11 +77,14 @@ impl<'a> Builder<'a> {
             )?
             .line(
                 &format!("fn {name}_at("),
-                &format!("fn {name}_at(i: u32) -> f32 {{ return {name}_vec(i)[i % 4u]; }}"),
-            )?
-            .line(&format!("fn {name}_vec("), &format!("fn {name}_vec(i: u32) -> vec4f {{ return {texel}; }}"))?;
+                &format!("fn {name}_at(i: u32) -> f32 {{ let four = {texel}; return four[i % 4u]; }}"),
+            )?;
+        if aligned {
+            let vector = format!("fn {name}_vec(i: u32) -> vec4f {{ return {texel}; }}");
+            new = new.line(&format!("fn {name}_vec("), &vector)?;
+        }
         new.buffers.push(Binding { buffer: Target::Planned(id), access: Access::Texels });
-        new.operands.push((id, dtype, true, name));
+        new.operands.push((id, dtype, aligned, name));
         Ok(new)
     }
 

@@ -112,6 +112,13 @@ fn all_layouts_and_odd_shapes() {
     }
 }
 
+/// Large enough for software devices to read single elements from textures.
+#[test]
+fn much_work_by_elements() {
+    let Some(backends) = backends() else { return };
+    check(&backends[..1], Case { batch: 1, m: 411, n: 409, k: 415, ta: false, tb: true, ..SQUARE });
+}
+
 /// The kernel for large results, on results that fill its tiles and on ones that do not: every way of reading an operand, several
 /// tiles, splits, batches and half floats.
 #[test]

@@ -57,6 +57,9 @@ fn speed() {
     for (ta, tb) in [(false, false), (true, false), (false, true)] {
         matmul(backend, "matmul", 512, 512, 512, ta, tb);
     }
+    for n in [256, 1024] {
+        matmul(backend, "matmul", n, n, n, false, false);
+    }
     matmul(backend, "matmul", 511, 509, 510, false, false);
     matmul(backend, "matmul", 1, 4096, 4096, false, false);
     let conv = |what: &str, pass, g: ibex_core::graph::ConvGeometry| {

@@ -94,6 +94,8 @@ impl Contraction<'_> {
         let limit = traits.max_bindings as usize;
         if bindings(2, self.epilogue) > limit {
             (self.a.aligned, self.b.aligned) = (false, false);
+            // Nor are there texels beside the buffer.
+            (self.a.elements, self.b.elements) = (usize::MAX, usize::MAX);
         }
         let (mut parts, mut chunk) = splits(&self, variant, tiles, traits);
         if bindings(1, self.epilogue) > limit {

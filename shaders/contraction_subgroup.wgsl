@@ -19,6 +19,8 @@ override PASS: u32 = 0u;
 override M: u32 = 64u;
 override N: u32 = 64u;
 override K: u32 = 64u;
+// 0 if `k` ends with a whole step of the main loop.
+override RAGGED: u32 = 1u;
 // Contraction indices of one split; a multiple of the step of the main loop.
 override K_CHUNK: u32 = 64u;
 override SPLITS: u32 = 1u;
@@ -130,15 +132,31 @@ fn a_index(row: Row, k: u32) -> i32 {
     return select(-1, at + i32(row.base + k - tap * CHANNELS), at >= 0);
 }
 
+// Is `k` one of this split? Where all splits are whole steps of the main loop it always is.
+fn inside(k: u32, end: u32) -> bool {
+    return RAGGED == 0u || k < end;
+}
+
+// The nearest `k` that may be read.
+fn last(k: u32) -> u32 {
+    return select(k, min(k, max(K, 1u) - 1u), RAGGED != 0u);
+}
+
 fn a_load(row: Row, k: u32, end: u32) -> f32 {
-    let i = a_index(row, min(k, max(K, 1u) - 1u));
-    return select(0.0, a_at(u32(max(i, 0))), i >= 0 && k < end);
+    let i = a_index(row, last(k));
+    if (PASS == 0u) {
+        return select(0.0, a_at(u32(i)), inside(k, end));
+    }
+    return select(0.0, a_at(u32(max(i, 0))), i >= 0 && inside(k, end));
 }
 
 // Four elements along `k` (A_MODE 1) or along the rows from `row` on (A_MODE 2).
 fn a_load4(row: Row, k: u32, end: u32) -> vec4f {
-    let i = a_index(row, min(k, max(K, 1u) - 1u));
-    return select(vec4f(), a_vec(u32(max(i, 0))), i >= 0 && k < end);
+    let i = a_index(row, last(k));
+    if (PASS == 0u) {
+        return select(vec4f(), a_vec(u32(i)), inside(k, end));
+    }
+    return select(vec4f(), a_vec(u32(max(i, 0))), i >= 0 && inside(k, end));
 }
 
 fn b_column(z: u32, n: u32) -> u32 {
@@ -146,17 +164,20 @@ fn b_column(z: u32, n: u32) -> u32 {
 }
 
 fn b_index(column: u32, k: u32) -> u32 {
+    if (B_TAP == 0u) {
+        return column + k * B_ROW;
+    }
     let span = k / B_SPAN;
     return column + span * B_TAP + (k - span * B_SPAN) * B_ROW;
 }
 
 fn b_load(column: u32, k: u32, end: u32) -> f32 {
-    return select(0.0, b_at(b_index(column, min(k, max(K, 1u) - 1u))), k < end);
+    return select(0.0, b_at(b_index(column, last(k))), inside(k, end));
 }
 
 // Four elements along `k` (B_MODE 1) or along the columns from `column` on (B_MODE 2).
 fn b_load4(column: u32, k: u32, end: u32) -> vec4f {
-    return select(vec4f(), b_vec(b_index(column, min(k, max(K, 1u) - 1u))), k < end);
+    return select(vec4f(), b_vec(b_index(column, last(k))), inside(k, end));
 }
 // End of the operands.
 
@@ -167,6 +188,16 @@ fn b_load4(column: u32, k: u32, end: u32) -> vec4f {
 // @epilogue
 fn epilogue(index: u32, acc: f32) {
     out[index] = acc;
+}
+// Called before `epilogue4` with the index of the same columns in any row.
+fn prepare(index: u32) {}
+// Four neighbours; `four` is 4, but only known when run, so that loops up to it are not unrolled.
+fn epilogue4(index: u32, acc: vec4f, four: u32) {
+    var c = acc;
+    for (var j = 0u; j < four; j++) {
+        epilogue(index + j, c.x);
+        c = c.yzwx;
+    }
 }
 // @end
 
@@ -255,20 +286,32 @@ fn elements(columns: vec4u, k: u32, end: u32) -> vec4f {
     );
 }
 
-// The epilogue of a block. It stands once: loops whose bounds (8 and 4) are only known when run are not unrolled, and values move
-// through registers because compilers turn arrays under a changing index into long chains of branches.
-fn finish(block: Block, once: u32, base: u32, row: u32, n: vec4u) {
+// The epilogue of four columns of a row.
+fn finish4(acc: vec4f, four: u32, start: u32, n: u32) {
+    if (N % 4u == 0u) {
+        if (n < N) {
+            epilogue4(start + n, acc, four);
+        }
+        return;
+    }
+    var c = acc;
+    for (var j = 0u; j < four; j++) {
+        if (n + j < N) {
+            epilogue(start + n + j, c.x);
+        }
+        c = c.yzwx;
+    }
+}
+
+// The epilogue of a block. It stands once: loops whose bounds are only known when run are not unrolled, and values move through
+// registers because compilers turn arrays under a changing index into long chains of branches.
+fn finish(block: Block, once: u32, base: u32, row: u32, n: u32) {
     var c = block;
     let step = select(1u, 4u, A_MODE == 2u);
     for (var i = 0u; i < 8u * once; i++) {
         let m = row + i * step;
-        var columns = n;
-        for (var j = 0u; j < 4u * once; j++) {
-            if (m < M && columns.x < N) {
-                epilogue(base + m * OUT_ROW + columns.x, c.r0.x);
-            }
-            c.r0 = c.r0.yzwx;
-            columns = columns.yzwx;
+        if (m < M) {
+            finish4(c.r0, 4u * once, base + m * OUT_ROW, n);
         }
         c = Block(c.r1, c.r2, c.r3, c.r4, c.r5, c.r6, c.r7, c.r0);
     }
@@ -294,11 +337,10 @@ fn main(
     }
     let begin = split * K_CHUNK;
     let end = min(begin + K_CHUNK, K);
-    var n = n0 + lane + vec4u(0u, 8u, 16u, 24u);
-    var columns = vec4u(b_column(z, n.x), b_column(z, n.y), b_column(z, n.z), b_column(z, n.w));
-    if (B_MODE == 2u) {
-        n = n0 + 4u * lane + vec4u(0u, 1u, 2u, 3u);
-        columns = vec4u(b_column(z, min(n.x, max(N, 4u) - 4u)));
+    let n = n0 + 4u * lane;
+    var columns = vec4u(b_column(z, min(n, max(N, 4u) - 4u)));
+    if (B_MODE != 2u) {
+        columns = vec4u(b_column(z, n), b_column(z, n + 1u), b_column(z, n + 2u), b_column(z, n + 3u));
     }
     var first = m + lane;
     if (A_MODE == 2u) {
@@ -333,6 +375,7 @@ fn main(
     }
     let once = min(groups.x, 1u);
     let base = split * OUT_SIZE + z * OUT_BATCH;
+    prepare(z * OUT_BATCH + min(n, max(N, 4u) - 4u));
     for (var i = 0u; i < BLOCKS * once; i++) {
         finish(c0, once, base, m + select(8u * i, i, A_MODE == 2u), n);
         c0 = c1;

@@ -17,6 +17,8 @@ override PASS: u32 = 0u;
 override M: u32 = 64u;
 override N: u32 = 64u;
 override K: u32 = 64u;
+// 0 if `k` ends with a whole step of the main loop.
+override RAGGED: u32 = 1u;
 // Contraction indices of one split; a multiple of the step of the main loop.
 override K_CHUNK: u32 = 64u;
 override SPLITS: u32 = 1u;
@@ -128,15 +130,31 @@ fn a_index(row: Row, k: u32) -> i32 {
     return select(-1, at + i32(row.base + k - tap * CHANNELS), at >= 0);
 }
 
+// Is `k` one of this split? Where all splits are whole steps of the main loop it always is.
+fn inside(k: u32, end: u32) -> bool {
+    return RAGGED == 0u || k < end;
+}
+
+// The nearest `k` that may be read.
+fn last(k: u32) -> u32 {
+    return select(k, min(k, max(K, 1u) - 1u), RAGGED != 0u);
+}
+
 fn a_load(row: Row, k: u32, end: u32) -> f32 {
-    let i = a_index(row, min(k, max(K, 1u) - 1u));
-    return select(0.0, a_at(u32(max(i, 0))), i >= 0 && k < end);
+    let i = a_index(row, last(k));
+    if (PASS == 0u) {
+        return select(0.0, a_at(u32(i)), inside(k, end));
+    }
+    return select(0.0, a_at(u32(max(i, 0))), i >= 0 && inside(k, end));
 }
 
 // Four elements along `k` (A_MODE 1) or along the rows from `row` on (A_MODE 2).
 fn a_load4(row: Row, k: u32, end: u32) -> vec4f {
-    let i = a_index(row, min(k, max(K, 1u) - 1u));
-    return select(vec4f(), a_vec(u32(max(i, 0))), i >= 0 && k < end);
+    let i = a_index(row, last(k));
+    if (PASS == 0u) {
+        return select(vec4f(), a_vec(u32(i)), inside(k, end));
+    }
+    return select(vec4f(), a_vec(u32(max(i, 0))), i >= 0 && inside(k, end));
 }
 
 fn b_column(z: u32, n: u32) -> u32 {
@@ -144,17 +162,20 @@ fn b_column(z: u32, n: u32) -> u32 {
 }
 
 fn b_index(column: u32, k: u32) -> u32 {
+    if (B_TAP == 0u) {
+        return column + k * B_ROW;
+    }
     let span = k / B_SPAN;
     return column + span * B_TAP + (k - span * B_SPAN) * B_ROW;
 }
 
 fn b_load(column: u32, k: u32, end: u32) -> f32 {
-    return select(0.0, b_at(b_index(column, min(k, max(K, 1u) - 1u))), k < end);
+    return select(0.0, b_at(b_index(column, last(k))), inside(k, end));
 }
 
 // Four elements along `k` (B_MODE 1) or along the columns from `column` on (B_MODE 2).
 fn b_load4(column: u32, k: u32, end: u32) -> vec4f {
-    return select(vec4f(), b_vec(b_index(column, min(k, max(K, 1u) - 1u))), k < end);
+    return select(vec4f(), b_vec(b_index(column, last(k))), inside(k, end));
 }
 // End of the operands.
 

@@ -39,6 +39,16 @@ override CHANNELS: i32 = 1;
 fn epilogue(index: u32, acc: f32) {
     out[index] = acc;
 }
+// Called before `epilogue4` with the index of the same columns in any row.
+fn prepare(index: u32) {}
+// Four neighbours; `four` is 4, but only known when run, so that loops up to it are not unrolled.
+fn epilogue4(index: u32, acc: vec4f, four: u32) {
+    var c = acc;
+    for (var j = 0u; j < four; j++) {
+        epilogue(index + j, c.x);
+        c = c.yzwx;
+    }
+}
 // @end
 
 // By bit pattern, since compilers may assume that there are no NaNs.
@@ -160,7 +170,6 @@ fn main(
     } else {
         result = gradient(image, at, channel);
     }
-    for (var j = 0u; j < 4u; j++) {
-        epilogue(index + j, result[j]);
-    }
+    prepare(index);
+    epilogue4(index, result, 4u * min(groups.x, 1u));
 }

@@ -2,7 +2,7 @@
 
 use ibex_check::{cases, failures, random_graph, random_step, shrink};
 use ibex_core::Device;
-use ibex_wgpu::{Options, WgpuBackend};
+use ibex_wgpu::{Contractions, Options, WgpuBackend};
 
 /// The default adapter; `None` where there is none and none is required.
 fn open(unfused: bool) -> Option<Device> {
@@ -40,6 +40,29 @@ fn group(name: &str) {
         let lines: Vec<_> = failed.iter().map(|(name, why)| format!("{name}: {why}")).collect();
         assert!(lines.is_empty(), "unfused {unfused}: {} cases fail:\n{}", lines.len(), lines.join("\n"));
     }
+}
+
+/// Every kernel for contractions that the device can run, forced on all of them, with bounds checks.
+#[test]
+fn every_contraction_kernel() {
+    if open(false).is_none() {
+        return;
+    }
+    let groups = ["matmul", "conv", "conv_grad"];
+    let list = cases();
+    let own = list.iter().filter(|c| groups.contains(&c.name.split('/').next().unwrap_or("")));
+    // Each case compiles a shader of its own, and these are large: a third of them, taken through all groups.
+    let own: Vec<_> = own.step_by(3).collect();
+    let mut ran = 0;
+    for kernel in Contractions::ALL {
+        let options = Options { checked: true, contractions: Some(kernel), ..Options::default() };
+        let Ok(backend) = WgpuBackend::open_blocking(0, options) else { continue };
+        let device = Device::new(backend);
+        let failed = failures(own.iter().copied(), |case| ibex_check::compare(&device, case));
+        assert!(failed.is_empty(), "{}: {failed:#?}", kernel.name());
+        ran += 1;
+    }
+    assert!(ran >= 2, "only {ran} kernels ran");
 }
 
 /// One test for each group, so that a report says what is broken.

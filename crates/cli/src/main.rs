@@ -2,6 +2,7 @@
 
 mod check;
 mod profile;
+mod tune;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ impl From<ibex::Error> for Failure {
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let command = args.next().unwrap_or_default();
-    let help = || format!("{HELP}\n\n  {}\n\n  {}\n\n  {}", check::HELP, ibex_bench::HELP, profile::HELP);
+    let help = || [HELP, check::HELP, ibex_bench::HELP, profile::HELP, tune::HELP].join("\n\n  ");
     if ["help", "--help", "-h"].map(OsString::from).contains(&command) {
         println!("{}", help());
         return ExitCode::SUCCESS;
@@ -59,6 +60,7 @@ fn run(command: &str, args: impl Iterator<Item = OsString>) -> Result<bool, Fail
         "check" => check::run(lexopt::Parser::from_args(args)),
         "bench" => Ok(ibex_bench::run(&ibex_bench::Options::parse(args)?)?),
         "profile" => profile::run(lexopt::Parser::from_args(args)),
+        "tune" => tune::run(lexopt::Parser::from_args(args)),
         "" => Err(Failure::Usage("which command?".into())),
         other => Err(Failure::Usage(format!("no command {other:?}"))),
     }

@@ -243,17 +243,29 @@ fn split_reduce(b: &mut Builder, node: &Node, reduce: Reduce, axes: &[usize], ca
         return None;
     }
     let length: usize = axes.iter().map(|&a| x.shape[a]).product();
-    // Enough parts to fill the device, each long enough to be worth a group of threads.
-    let parts = (2..=4096).rev().find(|p| length.is_multiple_of(*p) && length / p >= 64 && p * results <= 65536)?;
-    let whole = x.shape.clone();
-    let (before, after) = (&whole[..first], &whole[first + axes.len()..]);
-    let split = Shape::from([before, &[parts, length / parts], after].concat());
-    let partial = Shape::from([before, &[parts, 1], after].concat());
-    let total = Shape::from([before, &[1, 1], after].concat());
+    // Enough parts to fill the device, each long enough to be worth a group of threads. Parts that end where an axis or an even share of it
+    // ends are better: what is computed from the same axes can then be fused with the sums.
+    let fits = |p: &usize| length.is_multiple_of(*p) && length / p >= 64 && p * results <= 65536;
+    let even = |p: &usize| {
+        let mut left = *p;
+        for &a in axes {
+            match x.shape[a] {
+                whole if left.is_multiple_of(whole) => left /= whole,
+                axis => return axis.is_multiple_of(left),
+            }
+        }
+        left == 1
+    };
+    let parts = (16..=4096).rev().find(|p| fits(p) && even(p)).or_else(|| (2..=4096).rev().find(fits))?;
+    let (before, after) = (x.shape[..first].to_vec(), x.shape[first + axes.len()..].to_vec());
+    let split = Shape::from([&before[..], &[parts, length / parts], &after[..]].concat());
+    let partial = Shape::from([&before[..], &[parts, 1], &after[..]].concat());
+    let total = Shape::from([&before[..], &[1, 1], &after[..]].concat());
     // What is stored between the two steps is not rounded to a narrow float.
     let dtype = if node.dtype.is_float() { DType::F32 } else { node.dtype };
+    let whole = x.shape.clone();
     let make = |op, inputs, shape| Node { op, inputs, shape, dtype };
-    let wide = add(b, make(Op::Cast(dtype), vec![node.inputs[0]], whole.clone()), caps);
+    let wide = add(b, make(Op::Cast(dtype), vec![node.inputs[0]], whole), caps);
     let wide = add(b, make(Op::Reshape, vec![wide], split), caps);
     let sums = b.add(make(Op::Reduce(reduce, vec![first + 1]), vec![wide], partial));
     let all = b.add(make(Op::Reduce(reduce, vec![first]), vec![sums], total));

@@ -3,7 +3,10 @@
 use crate::adapter;
 use crate::buffer::{self, GpuBuffer};
 use crate::device::Device;
+use crate::dispatch::Traits;
 use crate::executable::GpuExecutable;
+use crate::kernels::Contractions;
+use crate::tune::{Tuning, tuning_file};
 use ibex_core::backend::{Backend, BoxFuture, Buffer, Caps, Counters, DeviceInfo, Executable};
 use ibex_core::program::Program;
 use ibex_core::{Error, Result};
@@ -18,6 +21,9 @@ pub struct Options {
     pub checked: bool,
     /// Turn fusion off, for tests: see [`Caps::fuse`].
     pub unfused: bool,
+    /// Run all contractions with this kernel, whatever their shape: for tests and for measuring. The environment variable
+    /// `IBEX_GPU_CONTRACTIONS` (`tiled`, `large`, `subgroup`) does the same.
+    pub contractions: Option<Contractions>,
 }
 
 /// A GPU.
@@ -36,7 +42,15 @@ impl WgpuBackend {
     pub async fn open(index: usize, options: Options) -> Result<WgpuBackend> {
         let (adapter, device, queue) = adapter::request(index).await?;
         let checked = options.checked || std::env::var_os("IBEX_GPU_CHECKED").is_some_and(|v| v == "1");
-        Ok(WgpuBackend { device: Arc::new(Device::new(&adapter, device, queue, checked)), index, options })
+        let mut device = Device::new(&adapter, device, queue, checked);
+        device.traits.contractions = forced(options.contractions, &device.traits)?;
+        match tuning_file().map(|path| Tuning::read(&path, &device.info.name, &adapter::driver(&device.info))) {
+            Some(Ok(tuning)) => device.traits.tuning = tuning.map(Arc::new),
+            // A file that is broken costs speed at most.
+            Some(Err(e)) => device.notes.push(format!("tuning ignored: {e}")),
+            None => {}
+        }
+        Ok(WgpuBackend { device: Arc::new(device), index, options })
     }
 
     /// Opens the best adapter: a discrete GPU before an integrated, a virtual and a software one.
@@ -71,6 +85,21 @@ impl WgpuBackend {
     }
 }
 
+/// The kernel that all contractions shall use, if one is asked for.
+fn forced(option: Option<Contractions>, traits: &Traits) -> Result<Option<Contractions>> {
+    let named = match std::env::var("IBEX_GPU_CONTRACTIONS") {
+        Ok(name) if option.is_none() && !name.is_empty() => Some(Contractions::from_name(&name).ok_or_else(|| {
+            let names = Contractions::ALL.map(Contractions::name).join(", ");
+            Error::value(format!("IBEX_GPU_CONTRACTIONS is {name:?}; it is one of {names}"))
+        })?),
+        _ => option,
+    };
+    match named.filter(|kernel| !kernel.runs_on(traits)) {
+        Some(kernel) => Err(Error::unsupported(format!("this device can not run {} contractions", kernel.name()))),
+        None => Ok(named),
+    }
+}
+
 /// The error for a range past the end.
 fn too_small(have: usize, need: usize) -> Error {
     Error::value(format!("the buffer has {have} bytes, but {need} were asked for"))
@@ -79,7 +108,11 @@ fn too_small(have: usize, need: usize) -> Error {
 impl Backend for WgpuBackend {
     fn info(&self) -> DeviceInfo {
         let info = &self.device.info;
-        let features = adapter::feature_names(self.device.device.features(), info);
+        let mut features = adapter::feature_names(self.device.device.features(), info);
+        if self.device.traits.tuning.is_some() {
+            features.push("tuned".to_string());
+        }
+        features.extend(self.device.notes.iter().cloned());
         adapter::device_info(self.index, &info.name, &info.backend.to_string(), &adapter::driver(info), &features)
     }
 

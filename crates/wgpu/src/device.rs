@@ -1,6 +1,6 @@
 //! The open device: errors, loss, memory and pipelines, shared by everything that belongs to it.
 
-use crate::dispatch::{Dispatch, Traits};
+use crate::dispatch::{Access, Dispatch, Traits};
 use crate::pool::Pool;
 use ibex_core::backend::Counters;
 use ibex_core::{Error, Result};
@@ -17,13 +17,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// What makes two dispatches share a pipeline: source, constants (by bits), which buffers are writable.
-type PipelineKey = (String, Vec<(String, u64)>, Vec<bool>);
+/// What makes two dispatches share a pipeline: source, constants (by bits), how bindings are declared.
+type PipelineKey = (String, Vec<(String, u64)>, Vec<Access>);
 
 fn key(dispatch: &Dispatch) -> PipelineKey {
-    let writable = dispatch.buffers.iter().map(|b| b.writable).collect();
+    let bindings = dispatch.buffers.iter().map(|b| b.access).collect();
     let bits = dispatch.constants.iter().map(|(name, value)| (name.clone(), value.to_bits())).collect();
-    (dispatch.source.clone(), bits, writable)
+    (dispatch.source.clone(), bits, bindings)
 }
 
 /// Runs that may be under way at once. More would only hold staging memory.
@@ -39,11 +39,13 @@ pub(crate) struct Device {
     pub traits: Traits,
     /// Shaders keep their run-time bounds checks.
     pub checked: bool,
+    /// What a user should know of this device, for its description.
+    pub notes: Vec<String>,
     pub storage: Pool,
     pub staging: Pool,
     failure: Arc<Mutex<Option<Error>>>,
     pipelines: Mutex<HashMap<PipelineKey, wgpu::ComputePipeline>>,
-    layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
+    layouts: Mutex<HashMap<Vec<Access>, wgpu::BindGroupLayout>>,
     /// The last runs, oldest first.
     #[cfg(not(target_arch = "wasm32"))]
     runs: Mutex<VecDeque<wgpu::SubmissionIndex>>,
@@ -78,6 +80,7 @@ impl Device {
             queue,
             info,
             checked,
+            notes: Vec::new(),
             failure,
             pipelines: Mutex::default(),
             layouts: Mutex::default(),
@@ -157,20 +160,27 @@ impl Device {
         }
     }
 
-    /// The layout of a bind group whose buffers are writable as given.
-    pub fn layout(&self, writable: &[bool]) -> Result<wgpu::BindGroupLayout> {
-        if let Some(layout) = lock(&self.layouts).get(writable) {
+    /// The layout of a bind group with such bindings.
+    pub fn layout(&self, bindings: &[Access]) -> Result<wgpu::BindGroupLayout> {
+        if let Some(layout) = lock(&self.layouts).get(bindings) {
             return Ok(layout.clone());
         }
         let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)
-            .zip(writable)
-            .map(|(binding, &writable)| wgpu::BindGroupLayoutEntry {
+            .zip(bindings)
+            .map(|(binding, &access)| wgpu::BindGroupLayoutEntry {
                 binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: wgpu::BufferBindingType::Storage { read_only: !writable },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
+                ty: match access {
+                    Access::Texels => wgpu::BindingType::StorageTexture {
+                        access: wgpu::StorageTextureAccess::ReadOnly,
+                        format: wgpu::TextureFormat::Rgba32Float,
+                        view_dimension: wgpu::TextureViewDimension::D2,
+                    },
+                    _ => wgpu::BindingType::Buffer {
+                        ty: wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
+                        has_dynamic_offset: false,
+                        min_binding_size: None,
+                    },
                 },
                 count: None,
             })
@@ -178,7 +188,7 @@ impl Device {
         let layout = self.guarded(|| {
             self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
         })?;
-        lock(&self.layouts).insert(writable.to_vec(), layout.clone());
+        lock(&self.layouts).insert(bindings.to_vec(), layout.clone());
         Ok(layout)
     }
 

@@ -1,6 +1,9 @@
 //! What kernels are lowered to.
 
+use crate::kernels::Contractions;
+use crate::tune::Tuning;
 use ibex_core::program::BufferId;
+use std::sync::Arc;
 
 /// One compute dispatch, as lowered from a kernel.
 #[derive(Clone, Debug)]
@@ -22,8 +25,34 @@ pub(crate) struct Dispatch {
 pub(crate) struct Binding {
     /// What is bound.
     pub buffer: Target,
-    /// `var<storage, read_write>` if true, else `var<storage, read>`.
-    pub writable: bool,
+    /// How the shader declares it.
+    pub access: Access,
+}
+
+/// How a shader declares a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Access {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    Write,
+    /// `texture_storage_2d<rgba32float, read>`: a copy of the buffer, four elements in a texel and [`TEXELS`] texels in a row.
+    Texels,
+}
+
+/// Texels in a row of a copied buffer: rows of 64 KiB.
+pub(crate) const TEXELS: u32 = 4096;
+
+impl Binding {
+    /// A buffer as itself.
+    pub fn new(buffer: Target, writable: bool) -> Binding {
+        Binding { buffer, access: if writable { Access::Write } else { Access::Read } }
+    }
+
+    /// True if the dispatch may change it.
+    pub fn writes(&self) -> bool {
+        self.access == Access::Write
+    }
 }
 
 /// The memory behind a binding.
@@ -59,13 +88,20 @@ pub(crate) struct Traits {
     pub max_workgroups_per_dim: u32,
     /// Storage buffers of one dispatch.
     pub max_bindings: u32,
+    /// Elements that fit a copy in texels; 0 where buffers are as fast.
+    pub max_texels: usize,
     /// The adapter is a program on the CPU: few threads, dear barriers.
     pub software: bool,
+    /// Run all contractions so, whatever the table says.
+    pub contractions: Option<Contractions>,
+    /// What was measured on this device.
+    pub tuning: Option<Arc<Tuning>>,
 }
 
 impl Traits {
     pub fn new(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Traits {
         let (limits, features) = (device.limits(), device.features());
+        let software = crate::adapter::is_software(info);
         Traits {
             f16: features.contains(wgpu::Features::SHADER_F16),
             subgroups: features
@@ -75,7 +111,14 @@ impl Traits {
             max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
             max_workgroups_per_dim: limits.max_compute_workgroups_per_dimension,
             max_bindings: limits.max_storage_buffers_per_shader_stage,
-            software: crate::adapter::is_software(info),
+            max_texels: if software && limits.max_texture_dimension_2d >= TEXELS {
+                4 * TEXELS as usize * limits.max_texture_dimension_2d as usize
+            } else {
+                0
+            },
+            software,
+            contractions: None,
+            tuning: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::buffer::{self, GpuBuffer};
 use crate::codegen;
 use crate::device::{Device, lock};
-use crate::dispatch::{Binding, Lowered, Target};
+use crate::dispatch::{Access, Lowered, TEXELS, Target};
 use crate::kernels;
 use ibex_core::backend::{Buffer, Executable};
 use ibex_core::program::{BufferId, Kernel, KernelKind, Program, Role};
@@ -25,12 +25,20 @@ enum Source {
     Scratch(usize),
 }
 
+/// A binding of a step.
+#[derive(Clone, Copy, Debug)]
+enum Bind {
+    Buffer(Source),
+    /// Number in [`GpuExecutable::textures`].
+    Texture(usize),
+}
+
 #[derive(Debug)]
 enum Step {
     Dispatch {
         pipeline: wgpu::ComputePipeline,
         layout: wgpu::BindGroupLayout,
-        buffers: Vec<Source>,
+        buffers: Vec<Bind>,
         /// The externals among `buffers`, whose identities choose the bind group.
         externals: Vec<usize>,
         workgroups: [u32; 3],
@@ -39,6 +47,12 @@ enum Step {
         from: Source,
         to: Source,
         bytes: u64,
+    },
+    /// A copy into a texture.
+    Texels {
+        from: Source,
+        texture: usize,
+        texels: u32,
     },
 }
 
@@ -60,8 +74,56 @@ pub(crate) struct GpuExecutable {
     kernels: Vec<Range<usize>>,
     /// Slots of the program, then scratch memory that kernels need for themselves.
     scratch: Vec<GpuBuffer>,
+    /// What dispatches read as texels, each large enough for all of them.
+    textures: Vec<Texture>,
     dispatches: u64,
     bound: Mutex<Bound>,
+}
+
+/// A texture and the view that is bound.
+#[derive(Debug)]
+struct Texture {
+    texture: wgpu::Texture,
+    view: wgpu::TextureView,
+}
+
+impl Texture {
+    /// One of this many rows.
+    fn new(device: &Device, rows: u32) -> Result<Texture> {
+        device.guarded(|| {
+            let texture = device.device.create_texture(&wgpu::TextureDescriptor {
+                label: None,
+                size: wgpu::Extent3d { width: TEXELS, height: rows, depth_or_array_layers: 1 },
+                mip_level_count: 1,
+                sample_count: 1,
+                dimension: wgpu::TextureDimension::D2,
+                format: wgpu::TextureFormat::Rgba32Float,
+                usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+                view_formats: &[],
+            });
+            let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+            Texture { texture, view }
+        })
+    }
+
+    /// Records the copy of the first texels of a buffer: all whole rows at once, then what is left.
+    fn fill(&self, encoder: &mut wgpu::CommandEncoder, from: &wgpu::Buffer, texels: u32) {
+        let whole = texels / TEXELS;
+        for (y, width, height) in [(0, TEXELS, whole), (whole, texels % TEXELS, 1)] {
+            if width * height == 0 {
+                continue;
+            }
+            let layout = wgpu::TexelCopyBufferLayout {
+                offset: u64::from(y) * u64::from(TEXELS) * 16,
+                bytes_per_row: Some(TEXELS * 16),
+                rows_per_image: None,
+            };
+            let to =
+                wgpu::TexelCopyTextureInfo { origin: wgpu::Origin3d { x: 0, y, z: 0 }, ..self.texture.as_image_copy() };
+            let size = wgpu::Extent3d { width, height, depth_or_array_layers: 1 };
+            encoder.copy_buffer_to_texture(wgpu::TexelCopyBufferInfo { buffer: from, layout }, to, size);
+        }
+    }
 }
 
 /// The dispatches of one kernel; `None` for a copy.
@@ -115,6 +177,7 @@ impl GpuExecutable {
         };
         // Kernels run one after another, so they share one set of private memory, as large as the largest need.
         let mut own: Vec<usize> = Vec::new();
+        let mut rows: Vec<u32> = Vec::new();
         let (mut steps, mut kernels) = (Vec::new(), Vec::new());
         let mut lowered = Vec::with_capacity(program.kernels.len());
         for kernel in &program.kernels {
@@ -140,19 +203,31 @@ impl GpuExecutable {
                         *have = (*have).max(need);
                     }
                     for dispatch in lowered.dispatches {
-                        let writable: Vec<bool> = dispatch.buffers.iter().map(|b: &Binding| b.writable).collect();
-                        let buffers: Vec<Source> = (dispatch.buffers.iter())
-                            .map(|b| match b.buffer {
+                        let access: Vec<Access> = dispatch.buffers.iter().map(|b| b.access).collect();
+                        let mut buffers = Vec::new();
+                        let mut textures = 0;
+                        for binding in &dispatch.buffers {
+                            let source = match binding.buffer {
                                 Target::Planned(id) => planned(id),
                                 Target::Scratch(i) => Source::Scratch(program.slots.len() + i),
-                            })
-                            .collect();
+                            };
+                            if let (Access::Texels, Target::Planned(id)) = (binding.access, binding.buffer) {
+                                let count = program[id].bytes().div_ceil(16).min(device.traits.max_texels / 4) as u32;
+                                rows.resize(rows.len().max(textures + 1), 1);
+                                rows[textures] = rows[textures].max(count.div_ceil(TEXELS));
+                                steps.push(Step::Texels { from: source, texture: textures, texels: count });
+                                buffers.push(Bind::Texture(textures));
+                                textures += 1;
+                            } else {
+                                buffers.push(Bind::Buffer(source));
+                            }
+                        }
                         let externals = (buffers.iter())
-                            .filter_map(|s| if let Source::External(i) = s { Some(*i) } else { None })
+                            .filter_map(|s| if let Bind::Buffer(Source::External(i)) = s { Some(*i) } else { None })
                             .collect();
                         steps.push(Step::Dispatch {
                             pipeline: device.pipeline(&dispatch)?,
-                            layout: device.layout(&writable)?,
+                            layout: device.layout(&access)?,
                             buffers,
                             externals,
                             workgroups: dispatch.workgroups,
@@ -165,9 +240,10 @@ impl GpuExecutable {
         for bytes in own {
             scratch.push(GpuBuffer::new(&device, bytes)?);
         }
+        let textures = rows.into_iter().map(|rows| Texture::new(&device, rows)).collect::<Result<Vec<_>>>()?;
         let dispatches = steps.iter().filter(|s| matches!(s, Step::Dispatch { .. })).count() as u64;
         let bound = Mutex::new(Bound { externals: Vec::new(), groups: steps.iter().map(|_| Vec::new()).collect() });
-        Ok(GpuExecutable { device, program, steps, kernels, scratch, dispatches, bound })
+        Ok(GpuExecutable { device, program, steps, kernels, scratch, textures, dispatches, bound })
     }
 
     /// The externals as our own type, each at least as large as planned.
@@ -202,7 +278,8 @@ impl GpuExecutable {
         if bound.externals.len() == externals.len() && bound.externals.iter().zip(externals).all(|(a, b)| *a == b.id())
         {
             // Programs without externals are never bound otherwise.
-            if !externals.is_empty() || self.steps.iter().zip(&bound.groups).all(|(_, g)| !g.is_empty()) {
+            let made = |(step, groups): (&Step, &Vec<_>)| !matches!(step, Step::Dispatch { .. }) || !groups.is_empty();
+            if !externals.is_empty() || self.steps.iter().zip(&bound.groups).all(made) {
                 return Ok(());
             }
         }
@@ -216,9 +293,12 @@ impl GpuExecutable {
             }
             let entries: Vec<wgpu::BindGroupEntry> = (0..)
                 .zip(buffers)
-                .map(|(binding, &source)| wgpu::BindGroupEntry {
+                .map(|(binding, &bind)| wgpu::BindGroupEntry {
                     binding,
-                    resource: self.resolve(source, externals).raw().as_entire_binding(),
+                    resource: match bind {
+                        Bind::Buffer(source) => self.resolve(source, externals).raw().as_entire_binding(),
+                        Bind::Texture(i) => wgpu::BindingResource::TextureView(&self.textures[i].view),
+                    },
                 })
                 .collect();
             let group = self.device.guarded(|| {
@@ -249,6 +329,11 @@ impl GpuExecutable {
             if let Step::Copy { from, to, bytes } = self.steps[at] {
                 let (from, to) = (self.resolve(from, externals), self.resolve(to, externals));
                 encoder.copy_buffer_to_buffer(from.raw(), 0, to.raw(), 0, bytes);
+                at += 1;
+                continue;
+            }
+            if let Step::Texels { from, texture, texels } = self.steps[at] {
+                self.textures[texture].fill(encoder, self.resolve(from, externals).raw(), texels);
                 at += 1;
                 continue;
             }

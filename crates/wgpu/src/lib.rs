@@ -12,9 +12,14 @@ mod dispatch;
 mod executable;
 mod kernels;
 mod pool;
+mod tune;
 
 #[cfg(test)]
 mod tests;
 
 pub use adapter::{AdapterDescription, adapters};
 pub use backend::{Options, WgpuBackend};
+pub use kernels::Contractions;
+#[cfg(not(target_arch = "wasm32"))]
+pub use tune::tune;
+pub use tune::{Tuning, tuning_file};

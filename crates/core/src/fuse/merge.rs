@@ -107,7 +107,8 @@ pub(super) fn loops(graph: &Graph, updates: &[(Variable, NodeId)], units: &mut V
 fn find(units: &[Option<Unit>], links: &Links, caps: &Caps) -> Option<(usize, usize, Unit)> {
     let is_loop = |u: usize| matches!(&units[u], Some(Unit { kind: KernelKind::Loop(_), .. }));
     let attempt = |p: usize, c: usize| {
-        if p == c || !is_loop(p) || !is_loop(c) || links.detour(p, c, units) {
+        if p == c || !is_loop(p) || !is_loop(c) || links.detour(p, c, units) || better_behind(p, c, units, links, caps)
+        {
             return None;
         }
         let unit = join(units[p].as_ref()?, units[c].as_ref()?, links, [p, c], caps)?;
@@ -137,6 +138,20 @@ fn find(units: &[Option<Unit>], links: &Links, caps: &Caps) -> Option<(usize, us
         }
     }
     None
+}
+
+/// True if the plain loop `p`, whose values are stored in any case, can hang behind a contraction or a window instead of going into the
+/// reduction `c`: what it reads then never goes through memory.
+fn better_behind(p: usize, c: usize, units: &[Option<Unit>], links: &Links, caps: &Caps) -> bool {
+    let reduces = |u: usize| matches!(&units[u], Some(Unit { kind: KernelKind::Loop(l), .. }) if l.reduce > 0);
+    let Some(unit) = units[p].as_ref().filter(|_| !reduces(p) && reduces(c)) else { return false };
+    if !unit.kind.writes().iter().any(|b| links.needed(*b, &[p, c])) {
+        return false;
+    }
+    links.reads[p].iter().filter_map(|b| links.writer.get(b)).any(|&h| {
+        let head = units[h].as_ref().filter(|u| !matches!(u.kind, KernelKind::Loop(_)) && u.kind.body().is_some());
+        head.is_some_and(|head| !links.detour(h, p, units) && attach(head, unit, links, [h, p], caps).is_some())
+    })
 }
 
 /// True if two loops would share a load of more than a few elements.

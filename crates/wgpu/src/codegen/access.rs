@@ -3,7 +3,7 @@
 
 use super::library::Library;
 use crate::dispatch::Traits;
-use ibex_core::program::{Body, BufferId, Program, View};
+use ibex_core::program::{Body, BufferId, Program, Store, View};
 use ibex_core::{DType, Error, Result};
 
 /// How elements lie in a WGSL array.
@@ -146,6 +146,27 @@ impl Var {
             }
         }
     }
+}
+
+/// True if registers may hold four neighbours along axis `d`: all accesses are whole vectors or broadcasts, and some gain by it. A store
+/// that is `still` happens once for all of them.
+pub(super) fn fours(body: &Body, dims: &[usize], d: usize, still: impl Fn(&Store) -> bool) -> bool {
+    let aligned = |view: &View| {
+        let others = view.strides.iter().enumerate().all(|(a, s)| a == d || dims[a] <= 1 || s % 4 == 0);
+        view.offset % 4 == 0 && others
+    };
+    let bounded = |view: &View| {
+        let whole = |&(lo, hi): &(i64, i64)| (lo <= 0 || lo % 4 == 0) && (hi >= dims[d] as i64 || hi % 4 == 0);
+        view.bounds.get(d).is_none_or(whole)
+    };
+    let loads = body.loads.iter().all(|l| {
+        let stride = l.view.strides[d];
+        bounded(&l.view) && (stride == 0 || stride == 1 && aligned(&l.view))
+    });
+    let iotas = body.iotas.iter().all(bounded);
+    let stores = body.stores.iter().all(|s| still(s) || s.view.strides[d] == 1 && aligned(&s.view));
+    let mut strides = body.loads.iter().map(|l| l.view.strides[d]).chain(body.stores.iter().map(|s| s.view.strides[d]));
+    dims[d] > 0 && dims[d].is_multiple_of(4) && loads && iotas && stores && strides.any(|s| s == 1)
 }
 
 /// The index expression of a view, for coordinates named `c0`, `c1`, ... Negative strides wrap around, as `u32` does.

@@ -69,8 +69,7 @@ pub(crate) fn lower(kernel: &Loop, label: &str, program: &Program, traits: &Trai
     }
     let mut writer = Writer::new(kernel, levels, shape, traits);
     let source = writer.write([x, y])?;
-    let buffers =
-        (writer.emitter.vars.iter()).map(|v| Binding { buffer: Target::Planned(v.id), writable: v.writable }).collect();
+    let buffers = (writer.emitter.vars.iter()).map(|v| Binding::new(Target::Planned(v.id), v.writable)).collect();
     let workgroups = [x as u32, y as u32, 1];
     let dispatch = Dispatch { label: label.to_string(), source, constants: Vec::new(), buffers, workgroups };
     Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() })
@@ -132,29 +131,8 @@ fn shape(kernel: &Loop, levels: &[bool], traits: &Traits) -> Shape {
 
 /// Finds an axis along which all accesses are whole vectors, broadcasts, or (for row vectors) point-level.
 fn vector(kernel: &Loop, levels: &[bool]) -> Vector {
-    let (dims, body) = (&kernel.dims, &kernel.body);
-    let aligned = |view: &View, d: usize| {
-        let others = view.strides.iter().enumerate().all(|(a, s)| a == d || dims[a] <= 1 || s % 4 == 0);
-        view.offset % 4 == 0 && others
-    };
-    let bounded = |view: &View, d: usize| {
-        let whole = |&(lo, hi): &(i64, i64)| lo <= 0 || lo % 4 == 0 && (hi >= dims[d] as i64 || hi % 4 == 0);
-        let hi_whole = |&(_, hi): &(i64, i64)| hi >= dims[d] as i64 || hi % 4 == 0;
-        view.bounds.get(d).is_none_or(|b| whole(b) && hi_whole(b))
-    };
     let fits = |d: usize, row: bool| {
-        let loads = body.loads.iter().all(|l| {
-            let stride = l.view.strides[d];
-            bounded(&l.view, d) && (stride == 0 || stride == 1 && aligned(&l.view, d))
-        });
-        let iotas = body.iotas.iter().all(|v| bounded(v, d));
-        let stores = body.stores.iter().all(|s| {
-            let still = row && !levels[s.value.0] && s.view.strides[d] == 0;
-            still || s.view.strides[d] == 1 && aligned(&s.view, d)
-        });
-        let gains =
-            body.loads.iter().any(|l| l.view.strides[d] == 1) || body.stores.iter().any(|s| s.view.strides[d] == 1);
-        dims[d] > 0 && dims[d].is_multiple_of(4) && loads && iotas && stores && gains
+        access::fours(&kernel.body, &kernel.dims, d, |s| row && !levels[s.value.0] && s.view.strides[d] == 0)
     };
     if kernel.reduce > 0 {
         let d = kernel.outer + kernel.reduce - 1;

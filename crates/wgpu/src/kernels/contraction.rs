@@ -1,12 +1,14 @@
-//! Matrix products and convolutions as one contraction, in two shaders: tiles in workgroup memory, or tiles in the
-//! registers of a subgroup.
+//! Matrix products and convolutions as one contraction, in three shaders: small or large tiles in workgroup memory, or tiles in
+//! the registers of a subgroup.
 
 use super::shader::{Builder, bindings};
+use super::table::{Extent, Variant};
 use crate::dispatch::{Lowered, Target, Traits};
 use ibex_core::program::{Body, BufferId};
 use ibex_core::{DType, Result};
 
 const TILED: &str = include_str!("../../../../shaders/contraction_tiled.wgsl");
+const LARGE: &str = include_str!("../../../../shaders/contraction_large.wgsl");
 const SUBGROUP: &str = include_str!("../../../../shaders/contraction_subgroup.wgsl");
 const COMBINE: &str = include_str!("../../../../shaders/combine.wgsl");
 
@@ -28,6 +30,21 @@ pub(super) struct Side {
     pub mode: Mode,
     /// Every vector begins at a multiple of four elements.
     pub aligned: bool,
+    /// One more than the last element that is read.
+    pub elements: usize,
+}
+
+impl Side {
+    /// Binds it, as whole vectors if it can be read so, for a contraction of this many products.
+    fn bind<'a>(self, builder: Builder<'a>, name: &'static str, work: usize, traits: &Traits) -> Result<Builder<'a>> {
+        let vectors = self.aligned && self.mode != Mode::Elements;
+        // Element by element texels are faster too, but make longer code.
+        let worth = vectors || work >= 1 << 26;
+        if worth && self.buffer.1 == DType::F32 && self.elements <= traits.max_texels {
+            return builder.texels(name, self.buffer, vectors);
+        }
+        builder.operand(name, self.buffer, Some(vectors))
+    }
 }
 
 /// `z` contractions `(m, k) x (k, n)`.
@@ -47,62 +64,6 @@ pub(super) struct Contraction<'a> {
     pub dims: Vec<usize>,
 }
 
-/// A variant: its tile and its source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Variant {
-    /// Workgroup tiles of `16*tm` by `16*tn`.
-    Tiled { tm: usize, tn: usize },
-    /// Subgroup tiles of `8*blocks` by 32, `subgroups` of them below one another in a workgroup.
-    Subgroup { blocks: usize, subgroups: usize },
-}
-
-impl Variant {
-    fn tile(self) -> (usize, usize) {
-        match self {
-            Variant::Tiled { tm, tn } => (16 * tm, 16 * tn),
-            Variant::Subgroup { blocks, subgroups } => (8 * blocks * subgroups, 32),
-        }
-    }
-
-    /// Steps of `k` in one pass of the main loop.
-    fn step(self) -> usize {
-        match self {
-            Variant::Tiled { .. } => 16,
-            Variant::Subgroup { .. } => 4,
-        }
-    }
-
-    /// The table of shapes. Tiles at least half full; large ones only where enough of them keep the device busy.
-    fn choose(c: &Contraction, traits: &Traits) -> Variant {
-        if traits.software && traits.subgroups == Some((8, 8)) {
-            let blocks = match c.m {
-                17.. => 4,
-                9.. => 2,
-                _ => 1,
-            };
-            let tiles = c.m.div_ceil(64) * c.n.div_ceil(32) * c.z;
-            return Variant::Subgroup { blocks, subgroups: if c.m > 32 && tiles >= 8 { 2 } else { 1 } };
-        }
-        let fit = |n: usize| [8, 4, 2].into_iter().find(|t| 16 * t <= n + 8 * t).unwrap_or(1);
-        let (mut tm, mut tn) = (fit(c.m), fit(c.n));
-        while tm * tn > 4 && c.m.div_ceil(16 * tm) * c.n.div_ceil(16 * tn) * c.z < if tm * tn > 16 { 256 } else { 64 } {
-            if tm >= tn {
-                tm /= 2;
-            } else {
-                tn /= 2;
-            }
-        }
-        while 16 * 4 * 16 * (tm + tn) > traits.max_workgroup_storage as usize && tm * tn > 1 {
-            if tm >= tn {
-                tm /= 2;
-            } else {
-                tn /= 2;
-            }
-        }
-        Variant::Tiled { tm, tn }
-    }
-}
-
 /// Into how many parts the contraction is split, and the length of a part. Long contractions of few tiles are split so
 /// that the device has something to do.
 fn splits(c: &Contraction, variant: Variant, tiles: usize, traits: &Traits) -> (usize, usize) {
@@ -116,7 +77,8 @@ fn splits(c: &Contraction, variant: Variant, tiles: usize, traits: &Traits) -> (
 impl Contraction<'_> {
     /// The dispatches.
     pub(super) fn lower(mut self, traits: &Traits) -> Result<Lowered> {
-        let variant = Variant::choose(&self, traits);
+        let extent = Extent { z: self.z, m: self.m, n: self.n, k: self.k };
+        let variant = Variant::choose(extent, traits);
         if let Variant::Subgroup { blocks, .. } = variant {
             // Vectors along the rows fill four blocks at once.
             if blocks < 4 && self.a.mode == Mode::AlongResult {
@@ -132,6 +94,8 @@ impl Contraction<'_> {
         let limit = traits.max_bindings as usize;
         if bindings(2, self.epilogue) > limit {
             (self.a.aligned, self.b.aligned) = (false, false);
+            // Nor are there texels beside the buffer.
+            (self.a.elements, self.b.elements) = (usize::MAX, usize::MAX);
         }
         let (mut parts, mut chunk) = splits(&self, variant, tiles, traits);
         if bindings(1, self.epilogue) > limit {
@@ -144,13 +108,16 @@ impl Contraction<'_> {
             Variant::Tiled { tm, tn } => Builder::new(self.label, TILED, traits)
                 .line("const TM: u32", &format!("const TM: u32 = {tm}u;"))?
                 .line("const TN: u32", &format!("const TN: u32 = {tn}u;"))?,
+            Variant::Large => Builder::new(self.label, LARGE, traits),
             Variant::Subgroup { blocks, subgroups } => {
                 Builder::new(self.label, SUBGROUP, traits).constants(&[("BLOCKS", blocks), ("SUBGROUPS", subgroups)])
             }
         };
-        builder = builder
-            .operand("a", self.a.buffer, Some(self.a.aligned && self.a.mode != Mode::Elements))?
-            .operand("b", self.b.buffer, Some(self.b.aligned && self.b.mode != Mode::Elements))?
+        let work = self.z * self.m * self.n * self.k;
+        builder = self.a.bind(builder, "a", work, traits)?;
+        builder = self
+            .b
+            .bind(builder, "b", work, traits)?
             .constants(&[
                 ("M", self.m),
                 ("N", self.n),
@@ -158,13 +125,15 @@ impl Contraction<'_> {
                 ("Z", self.z),
                 ("K_CHUNK", chunk),
                 ("SPLITS", parts),
+                ("RAGGED", usize::from(self.k == 0 || !self.k.is_multiple_of(variant.step()))),
                 ("OUT_SIZE", size),
                 ("A_MODE", self.a.mode as usize),
                 ("B_MODE", self.b.mode as usize),
             ])
             .constants(&self.constants);
         if parts == 1 {
-            let dispatch = builder.epilogue(self.epilogue, &self.dims)?.groups(tiles)?;
+            let quads = self.n.is_multiple_of(4) && !matches!(variant, Variant::Tiled { .. });
+            let dispatch = builder.epilogue(self.epilogue, &self.dims, quads)?.groups(tiles)?;
             return Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() });
         }
         let first = builder.bind(&[(Target::Scratch(0), true)]).groups(tiles * parts)?;
@@ -185,5 +154,5 @@ pub(super) fn combine<'a>(
     Builder::new(label, COMBINE, traits)
         .constants(&[("SIZE", size), ("SPLITS", parts)])
         .bind(&[(Target::Scratch(0), false)])
-        .epilogue(epilogue, dims)
+        .epilogue(epilogue, dims, false)
 }

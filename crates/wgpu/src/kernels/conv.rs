@@ -86,8 +86,13 @@ fn contraction(k: &Conv, traits: &Traits) -> Result<Lowered> {
     constants.extend([("OUT_BATCH", n), ("OUT_ROW", g.groups * n)]);
     let a = if k.pass == ConvPass::KernelGrad { Mode::AlongResult } else { Mode::AlongK };
     let or_elements = |mode: Mode, length: usize| if whole(length) { mode } else { Mode::Elements };
-    let a = Side { buffer: k.lhs, mode: or_elements(a, channels), aligned: true };
-    let b = Side { buffer: k.rhs, mode: or_elements(b, cout), aligned: true };
+    let (left, right) = match k.pass {
+        ConvPass::Forward => (g.input_elements(), g.kernel_elements()),
+        ConvPass::InputGrad => (g.output_elements(), g.kernel_elements()),
+        ConvPass::KernelGrad => (g.input_elements(), g.output_elements()),
+    };
+    let a = Side { buffer: k.lhs, mode: or_elements(a, channels), aligned: true, elements: left };
+    let b = Side { buffer: k.rhs, mode: or_elements(b, cout), aligned: true, elements: right };
     let (label, dims) = (label(k.pass), k.dims().to_vec());
     // The kernel gradient of a group lies between those of the others only along the channels: rows are taps and channels.
     Contraction { label, z: g.groups, m, n, k: depth, a, b, constants, epilogue: &k.epilogue, dims }.lower(traits)
@@ -127,7 +132,7 @@ fn direct(k: &Conv, traits: &Traits) -> Result<Lowered> {
         ]);
     let groups = (size * parts).div_ceil(64);
     if parts == 1 {
-        let dispatch = builder.epilogue(&k.epilogue, &k.dims())?.groups(groups)?;
+        let dispatch = builder.epilogue(&k.epilogue, &k.dims(), false)?.groups(groups)?;
         return Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() });
     }
     let first = builder.bind(&[(Target::Scratch(0), true)]).groups(groups)?;

@@ -13,9 +13,10 @@ pub(super) fn lower(k: &MatMul, traits: &Traits) -> Result<Lowered> {
         let last = |n: usize| n.max(1) - 1;
         o.offset + last(k.batch) * o.batch_stride + last(rows) * o.row_stride + last(cols) * o.col_stride + 1
     };
-    super::shader::addressable("matmul", &[extent(&k.a, k.m, k.k), extent(&k.b, k.k, k.n), k.batch * k.m * k.n])?;
-    let a = side(&k.a, (k.a.col_stride, k.k, k.a.row_stride), (k.a.row_stride, k.m, k.a.col_stride));
-    let b = side(&k.b, (k.b.row_stride, k.k, k.b.col_stride), (k.b.col_stride, k.n, k.b.row_stride));
+    let (left, right) = (extent(&k.a, k.m, k.k), extent(&k.b, k.k, k.n));
+    super::shader::addressable("matmul", &[left, right, k.batch * k.m * k.n])?;
+    let a = side(&k.a, left, (k.a.col_stride, k.k, k.a.row_stride), (k.a.row_stride, k.m, k.a.col_stride));
+    let b = side(&k.b, right, (k.b.row_stride, k.k, k.b.col_stride), (k.b.col_stride, k.n, k.b.row_stride));
     let constants = vec![
         ("PASS", 0),
         ("A_OFFSET", k.a.offset),
@@ -36,7 +37,12 @@ pub(super) fn lower(k: &MatMul, traits: &Traits) -> Result<Lowered> {
 }
 
 /// How an operand is read, from `(stride, length, other stride)` along the contraction and along the result.
-fn side(operand: &Operand, along_k: (usize, usize, usize), along_result: (usize, usize, usize)) -> Side {
+fn side(
+    operand: &Operand,
+    elements: usize,
+    along_k: (usize, usize, usize),
+    along_result: (usize, usize, usize),
+) -> Side {
     let whole = |(stride, length, _): (usize, usize, usize)| stride == 1 && length > 0 && length % 4 == 0;
     let (mode, other) = if whole(along_k) {
         (Mode::AlongK, along_k.2)
@@ -46,5 +52,5 @@ fn side(operand: &Operand, along_k: (usize, usize, usize), along_result: (usize,
         (Mode::Elements, 1)
     };
     let aligned = [operand.offset, operand.batch_stride, other].iter().all(|n| n % 4 == 0);
-    Side { buffer: (operand.buffer, operand.dtype), mode, aligned }
+    Side { buffer: (operand.buffer, operand.dtype), mode, aligned, elements }
 }

@@ -7,8 +7,12 @@ mod lstm;
 mod matmul;
 mod pool;
 mod shader;
+mod table;
 #[cfg(test)]
 mod tests;
+
+pub use table::Contractions;
+pub(crate) use table::Extent;
 
 use crate::dispatch::{Dispatch, Lowered, Target, Traits};
 use ibex_core::program::KernelKind;
@@ -37,7 +41,7 @@ pub(crate) fn lower(kind: &KernelKind, traits: &Traits) -> Result<Lowered> {
 /// Fails if a dispatch would write what it also binds otherwise.
 fn check(dispatch: &Dispatch) -> Result<()> {
     for (i, one) in dispatch.buffers.iter().enumerate() {
-        let clash = |other: &&crate::dispatch::Binding| other.buffer == one.buffer && (other.writable || one.writable);
+        let clash = |other: &&crate::dispatch::Binding| other.buffer == one.buffer && (other.writes() || one.writes());
         if dispatch.buffers[..i].iter().find(clash).is_some() {
             let name = match one.buffer {
                 Target::Planned(id) => format!("buffer {}", id.0),

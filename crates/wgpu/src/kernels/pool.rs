@@ -3,7 +3,7 @@
 use super::shader::{Builder, addressable, bindings};
 use crate::dispatch::{Lowered, Traits};
 use ibex_core::program::{Pool, PoolPass};
-use ibex_core::{Error, Result};
+use ibex_core::{DType, Error, Result};
 
 const FOUR: &str = include_str!("../../../../shaders/pool_four.wgsl");
 const POOL: &str = include_str!("../../../../shaders/pool.wgsl");
@@ -41,11 +41,15 @@ pub(super) fn lower(k: &Pool, traits: &Traits) -> Result<Lowered> {
     let fit = bindings(operands, &k.epilogue) <= traits.max_bindings as usize;
     let fours = fit && g.channels.is_multiple_of(4) && g.input_elements() > 0 && g.output_elements() > 0;
     let (shader, vectors, each) = if fours { (FOUR, Some(true), 4) } else { (POOL, None, 1) };
-    let dispatch = Builder::new(label, shader, traits)
-        .operand("a", k.inputs[0], vectors)?
-        .operand("b", second, vectors)?
-        .constants(&constants)
-        .epilogue(&k.epilogue, &k.dims())?
-        .groups(size.div_ceil(64 * each))?;
+    let texels = fours && [k.inputs[0], second].iter().all(|i| i.1 == DType::F32);
+    let texels = texels && g.input_elements().max(g.output_elements()) <= traits.max_texels;
+    let builder = Builder::new(label, shader, traits);
+    let builder = if texels {
+        builder.texels("a", k.inputs[0], true)?.texels("b", second, true)?
+    } else {
+        builder.operand("a", k.inputs[0], vectors)?.operand("b", second, vectors)?
+    };
+    let dispatch =
+        builder.constants(&constants).epilogue(&k.epilogue, &k.dims(), fours)?.groups(size.div_ceil(64 * each))?;
     Ok(Lowered { dispatches: vec![dispatch], scratch: Vec::new() })
 }

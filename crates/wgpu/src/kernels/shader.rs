@@ -1,7 +1,7 @@
 //! Building one dispatch from a shader file.
 
 use crate::codegen;
-use crate::dispatch::{Binding, Dispatch, Target, Traits};
+use crate::dispatch::{Access, Binding, Dispatch, TEXELS, Target, Traits};
 use ibex_core::program::{Body, BufferId};
 use ibex_core::{DType, Error, Result};
 
@@ -41,7 +41,7 @@ impl<'a> Builder<'a> {
 
     /// The next bindings.
     pub(super) fn bind(mut self, targets: &[(Target, bool)]) -> Self {
-        self.buffers.extend(targets.iter().map(|&(buffer, writable)| Binding { buffer, writable }));
+        self.buffers.extend(targets.iter().map(|&(buffer, writable)| Binding::new(buffer, writable)));
         self
     }
 
@@ -63,6 +63,29 @@ impl<'a> Builder<'a> {
         }
         self.source = lines.join("\n") + "\n";
         Ok(self)
+    }
+
+    /// Binds an `f32` operand as texels. `aligned` says that vectors are whole texels.
+    pub(super) fn texels(self, name: &'static str, operand: (BufferId, DType), aligned: bool) -> Result<Self> {
+        let (id, dtype) = operand;
+        let declaration = format!("@group(0) @binding({}) var", self.buffers.len());
+        let texel = format!("textureLoad({name}, vec2u(i / 4u % {TEXELS}u, i / 4u / {TEXELS}u))");
+        let mut new = self
+            .line(
+                &format!("{declaration}<storage, read> {name}:"),
+                &format!("{declaration} {name}: texture_storage_2d<rgba32float, read>;"),
+            )?
+            .line(
+                &format!("fn {name}_at("),
+                &format!("fn {name}_at(i: u32) -> f32 {{ let four = {texel}; return four[i % 4u]; }}"),
+            )?;
+        if aligned {
+            let vector = format!("fn {name}_vec(i: u32) -> vec4f {{ return {texel}; }}");
+            new = new.line(&format!("fn {name}_vec("), &vector)?;
+        }
+        new.buffers.push(Binding { buffer: Target::Planned(id), access: Access::Texels });
+        new.operands.push((id, dtype, aligned, name));
+        Ok(new)
     }
 
     /// Binds a float operand named `name`, read through `name_at` (and `name_vec`, if `vectors` says anything: then
@@ -112,15 +135,15 @@ impl<'a> Builder<'a> {
         Ok(new)
     }
 
-    /// Puts the fused epilogue in.
-    pub(super) fn epilogue(mut self, body: &Body, dims: &[usize]) -> Result<Self> {
+    /// Puts the fused epilogue in. With `quads` the shader calls it for four elements at once only.
+    pub(super) fn epilogue(mut self, body: &Body, dims: &[usize], quads: bool) -> Result<Self> {
         if let Some(store) = body.stores.iter().find(|s| self.taken.iter().any(|t| t.0 == s.buffer)) {
             return Err(Error::unsupported(format!(
                 "kernel {} would overwrite buffer {} while other invocations read it",
                 self.label, store.buffer.0
             )));
         }
-        let code = codegen::epilogue(body, dims, self.buffers.len() as u32, &self.taken, self.traits)?;
+        let code = codegen::epilogue(body, dims, self.buffers.len() as u32, &self.taken, quads, self.traits)?;
         self.source = codegen::splice(&self.source, &code);
         self.buffers.extend(code.buffers.iter().copied());
         self.f16 |= code.f16;

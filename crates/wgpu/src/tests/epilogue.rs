@@ -34,7 +34,10 @@ fn traits() -> Traits {
         max_invocations: 256,
         max_workgroups_per_dim: 65535,
         max_bindings: 8,
+        max_texels: 0,
         software: true,
+        contractions: None,
+        tuning: None,
     }
 }
 
@@ -57,7 +60,7 @@ fn run(code: &EpilogueCode, count: usize, data: &[Data]) -> Option<Vec<Vec<f64>>
     valid(&source);
     let backend = &backends()?[0];
     let device = crate::tests::device::raw(backend);
-    let mut bindings = vec![Binding { buffer: Target::Planned(BufferId(0)), writable: false }];
+    let mut bindings = vec![Binding::new(Target::Planned(BufferId(0)), false)];
     bindings.extend(&code.buffers);
     let dispatch = crate::dispatch::Dispatch {
         label: "epilogue test".into(),
@@ -67,7 +70,7 @@ fn run(code: &EpilogueCode, count: usize, data: &[Data]) -> Option<Vec<Vec<f64>>
         workgroups: [count.div_ceil(64) as u32, 1, 1],
     };
     let pipeline = device.pipeline(&dispatch).unwrap();
-    let layout = device.layout(&bindings.iter().map(|b| b.writable).collect::<Vec<_>>()).unwrap();
+    let layout = device.layout(&bindings.iter().map(|b| b.access).collect::<Vec<_>>()).unwrap();
     let buffers: Vec<_> = data.iter().map(|d| upload(backend, d)).collect();
     let entries: Vec<_> = (0..)
         .zip(&bindings)
@@ -124,7 +127,7 @@ fn bias_activation_residual() {
                 ],
                 stores: vec![store(7, 3, half, contiguous), store(10, 4, F, transposed.clone())],
             };
-            let code = epilogue(&body, &dims, 1, &[(BufferId(0), "source", F)], &traits()).unwrap();
+            let code = epilogue(&body, &dims, 1, &[(BufferId(0), "source", F)], false, &traits()).unwrap();
             assert_eq!(code.buffers.len(), 4);
             let data = [
                 numbers(F, count, -2.0, 2.0),
@@ -155,7 +158,7 @@ fn bias_activation_residual() {
 fn native_f16_is_enabled() {
     let at = view(0, &[1]);
     let body = Body { instrs: vec![Instr::Acc], stores: vec![store(0, 1, DType::F16, at)], ..Body::default() };
-    let code = epilogue(&body, &[9], 1, &[], &Traits { f16: true, ..traits() }).unwrap();
+    let code = epilogue(&body, &[9], 1, &[], false, &Traits { f16: true, ..traits() }).unwrap();
     let source = splice(SHADER, &code);
     assert!(code.f16 && source.contains("array<f16>"));
     valid(&format!("enable f16;\n{source}"));

@@ -5,8 +5,10 @@ mod epilogue;
 mod instructions;
 mod loops;
 mod reference;
+mod tune;
 
-use crate::{Options, WgpuBackend};
+use crate::dispatch::Traits;
+use crate::{Contractions, Options, WgpuBackend};
 use ibex_core::backend::{Backend, Buffer, block_on};
 use ibex_core::program::{Body, BufferDecl, BufferId, Kernel, KernelKind, Load, Loop, Program, Role, Store, View};
 use ibex_core::{DType, Data, Shape};
@@ -21,7 +23,7 @@ pub(crate) fn backends() -> Option<&'static [WgpuBackend; 2]> {
             // The second takes the variants of a small real GPU, packs f16 as where shaders have none, and folds larger grids.
             if let Some(device) = Arc::get_mut(&mut b.device) {
                 let traits = &mut device.traits;
-                (traits.software, traits.f16, traits.subgroups) = (false, false, None);
+                (traits.software, traits.f16, traits.subgroups, traits.max_texels) = (false, false, None, 0);
                 (traits.max_workgroup_storage, traits.max_workgroups_per_dim) = (16384, 3000);
             }
             Some([a, b])
@@ -33,6 +35,22 @@ pub(crate) fn backends() -> Option<&'static [WgpuBackend; 2]> {
         }
     });
     backends.as_ref()
+}
+
+/// A device with one kernel forced on all contractions, with bounds checks and without, as if it were no software: what the table would not
+/// choose here.
+pub(crate) fn forced(contractions: Contractions, change: impl Fn(&mut Traits)) -> Option<Vec<WgpuBackend>> {
+    backends()?;
+    let open = |checked| {
+        let options = Options { checked, contractions: Some(contractions), ..Options::default() };
+        let mut backend = WgpuBackend::open_blocking(0, options).unwrap();
+        if let Some(device) = Arc::get_mut(&mut backend.device) {
+            (device.traits.software, device.traits.max_texels) = (false, 0);
+            change(&mut device.traits);
+        }
+        backend
+    };
+    Some(vec![open(true), open(false)])
 }
 
 /// Inputs in order, then outputs in order; kernels over them.

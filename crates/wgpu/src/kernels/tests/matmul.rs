@@ -1,4 +1,5 @@
 use super::*;
+use crate::dispatch::Traits;
 use ibex_core::program::{MatMul, Operand};
 
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +13,8 @@ struct Case {
     offset: usize,
     dtype: DType,
 }
+
+const SQUARE: Case = Case { batch: 1, m: 64, n: 64, k: 64, ta: false, tb: false, offset: 0, dtype: DType::F32 };
 
 fn operand(buffer: usize, rows: usize, cols: usize, transposed: bool, case: &Case) -> Operand {
     let (row_stride, col_stride) = if transposed { (1, rows) } else { (cols, 1) };
@@ -109,12 +112,113 @@ fn all_layouts_and_odd_shapes() {
     }
 }
 
-/// Shapes that the tiled shader takes by its largest tiles: 128x128, and 128 rows by fewer columns.
+/// Large enough for software devices to read single elements from textures.
+#[test]
+fn much_work_by_elements() {
+    let Some(backends) = backends() else { return };
+    check(&backends[..1], Case { batch: 1, m: 411, n: 409, k: 415, ta: false, tb: true, ..SQUARE });
+}
+
+/// The kernel for large results, on results that fill its tiles and on ones that do not: every way of reading an operand, several
+/// tiles, splits, batches and half floats.
 #[test]
 fn large_tiles() {
-    let Some(backends) = backends() else { return };
-    for (batch, m, n, k, ta) in [(1, 2050, 2048, 6, false), (4, 2048, 500, 20, true)] {
-        check(backends, Case { batch, m, n, k, ta, tb: ta, offset: 0, dtype: DType::F32 });
+    let Some(backends) = forced(Contractions::Large, |_| {}) else { return };
+    let shapes = [
+        (1, 128, 128, 32, false, false),
+        (1, 260, 132, 20, true, true),
+        (2, 37, 130, 17, false, true),
+        (1, 131, 29, 50, true, false),
+        (1, 4, 8, 1024, false, false),
+        (1, 1, 1, 3, true, false),
+    ];
+    for (batch, m, n, k, ta, tb) in shapes {
+        check(&backends, Case { batch, m, n, k, ta, tb, offset: 0, dtype: DType::F32 });
+    }
+    for (dtype, offset) in [(DType::F32, 2), (DType::F16, 0), (DType::F16, 6), (DType::BF16, 4)] {
+        check(&backends, Case { batch: 1, m: 20, n: 140, k: 24, ta: false, tb: false, offset, dtype });
+    }
+}
+
+/// An epilogue that reads an operand of the product, on devices with ever fewer bindings: the operand is then read by elements through the
+/// one binding it has, or not split.
+#[test]
+fn few_bindings() {
+    let (m, n, k) = (260, 520, 520);
+    let (a, b, bias) = (noise(m * k, 1), noise(k * n, 2), noise(n, 3));
+    let mut column = View::scalar(3);
+    column.strides[2] = 1;
+    let load = |buffer, view| Load { buffer: BufferId(buffer), dtype: DType::F32, view };
+    let dims = [1, m, n];
+    let add = |x, y| Instr::Binary(Binary::Add, ValueId(x), ValueId(y));
+    let epilogue = Body {
+        loads: vec![load(0, View::contiguous(&dims)), load(2, column)],
+        instrs: vec![Instr::Acc, Instr::Load(0), Instr::Load(1), add(0, 1), add(3, 2)],
+        stores: vec![store(ValueId(4), 3, &dims)],
+        ..Body::default()
+    };
+    let o = |b, row_stride| Operand { row_stride, ..operand(b, m, k, false, &SQUARE) };
+    let kind = KernelKind::MatMul(MatMul { batch: 1, m, n, k, a: o(0, k), b: o(1, n), epilogue });
+    let want: Vec<f64> = (0..m * n)
+        .map(|i| {
+            let terms = (0..k).map(|j| f64::from(a[i / n * k + j]) * f64::from(b[j * n + i % n]));
+            terms.sum::<f64>() + f64::from(a[i]) + f64::from(bias[i % n])
+        })
+        .collect();
+    let mut forms = std::collections::HashSet::new();
+    for kernel in Contractions::ALL {
+        for limit in [4, 5, 6] {
+            // Textures must not take bindings that are not there.
+            let change = |traits: &mut Traits| (traits.max_bindings, traits.max_texels) = (limit, 1 << 24);
+            let Some(backends) = forced(kernel, change) else { return };
+            for backend in &backends {
+                let all = lower(&kind, &backend.device.traits).unwrap().dispatches;
+                assert!(all.iter().all(|d| d.buffers.len() <= limit as usize), "{kernel:?} {limit}");
+                forms.insert((kernel, all[0].buffers.len(), all[0].source.contains("a: array<f32>")));
+                let buffers = [bytes(&a), bytes(&b), bytes(&bias), vec![0xff; 4 * m * n]];
+                let got = run(backend, &kind, &buffers, 3);
+                close(&format!("{kernel:?} with {limit} bindings"), &floats(&got), &want, 1e-4);
+            }
+        }
+        // Both the shared operand and the one that is bound twice were there.
+        let of = |shared| forms.iter().any(|f| f.0 == kernel && f.2 == shared);
+        assert!(of(true) && of(false), "{forms:?}");
+    }
+}
+
+/// What each class of devices runs.
+#[test]
+fn the_table() {
+    let Some([backend, _]) = backends() else { return };
+    let chosen = |m, n, k, traits: &Traits| {
+        let o = |b| Operand { row_stride: k, ..operand(b, m, k, false, &Case { m, n, k, ..SQUARE }) };
+        let kind = MatMul { batch: 1, m, n, k, a: o(0), b: o(1), epilogue: plain(2, &[1, m, n]) };
+        let all = lower(&KernelKind::MatMul(kind), traits).unwrap();
+        let has = |text: &str| all.dispatches[0].source.contains(text);
+        match (has("subgroupBroadcast"), has("fn slot("), has("const TM")) {
+            (true, false, false) => "subgroup",
+            (false, true, false) => "large",
+            (false, false, true) => "tiled",
+            _ => "none",
+        }
+    };
+    let mut traits = backend.device.traits.clone();
+    traits.software = false;
+    traits.subgroups = Some((32, 32));
+    assert_eq!(chosen(4096, 4096, 4096, &traits), "large");
+    assert_eq!(chosen(1024, 1024, 64, &traits), "large");
+    assert_eq!(chosen(512, 512, 512, &traits), "tiled");
+    assert_eq!(chosen(100_000, 32, 27, &traits), "tiled");
+    traits.max_invocations = 128;
+    assert_eq!(chosen(4096, 4096, 4096, &traits), "tiled");
+    (traits.software, traits.subgroups) = (true, Some((8, 8)));
+    assert_eq!(chosen(4096, 4096, 4096, &traits), "subgroup");
+    traits.subgroups = Some((4, 8));
+    assert_eq!(chosen(4096, 4096, 4096, &traits), "tiled");
+    for kernel in Contractions::ALL {
+        traits.contractions = Some(kernel);
+        assert_eq!(chosen(64, 64, 64, &traits), kernel.name());
+        assert_eq!(Contractions::from_name(kernel.name()), Some(kernel));
     }
 }
 
@@ -159,15 +263,15 @@ fn broadcast_batch_and_no_result() {
     assert!(lower(&KernelKind::MatMul(kind), &backends[0].device.traits).unwrap().dispatches.is_empty());
 }
 
-/// Every variant of the tiled shader, f16 too, is valid WGSL.
+/// Every variant with native f16 is valid WGSL.
 #[test]
 fn native_f16_validates() {
     let Some(backends) = backends() else { return };
     let mut traits = backends[0].device.traits.clone();
     traits.f16 = true;
     for m in [3, 16, 64, 512, 4096] {
-        for software in [false, true] {
-            traits.software = software;
+        for kernel in Contractions::ALL {
+            traits.contractions = Some(kernel);
             let o = |buffer| Operand {
                 buffer: BufferId(buffer),
                 dtype: DType::F16,

@@ -8,8 +8,8 @@ mod pool;
 mod shaders;
 
 use super::lower;
-use crate::WgpuBackend;
-use crate::tests::{backends, program, upload_bytes as upload};
+use crate::tests::{backends, forced, program, upload_bytes as upload};
+use crate::{Contractions, WgpuBackend};
 use ibex_core::DType;
 use ibex_core::backend::{Backend, block_on};
 use ibex_core::graph::Binary;

@@ -40,7 +40,10 @@ fn every_file_is_valid_after_splicing() {
         assert!(source.contains("// @bindings"), "{name}");
         let code = EpilogueCode {
             declarations: "@group(0) @binding(7) var<storage, read_write> other: array<u32>;\n".into(),
-            function: "fn epilogue(index: u32, acc: f32) {\n    other[index] = u32(acc);\n}\n".into(),
+            function: "fn epilogue(index: u32, acc: f32) {\n    other[index] = u32(acc);\n}\n\
+                       fn prepare(index: u32) {}\n\
+                       fn epilogue4(index: u32, acc: vec4f, four: u32) {}\n"
+                .into(),
             buffers: Vec::new(),
             f16: false,
         };
@@ -59,6 +62,47 @@ fn contraction_shaders_share_their_operands() {
             Some(rest.split_once("// End of the operands")?.0.to_string())
         })
         .collect();
-    assert_eq!(sections.len(), 2);
-    assert_eq!(sections[0], sections[1]);
+    assert_eq!(sections.len(), 3);
+    assert!(sections.iter().all(|s| *s == sections[0]));
+}
+
+/// Every function of a shader: its first line and its text.
+fn functions(source: &str) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    let mut open = false;
+    for line in source.lines() {
+        if line.starts_with("fn ") {
+            all.push((line.to_string(), String::new()));
+            open = !line.ends_with('}');
+        } else if let Some((_, text)) = all.last_mut().filter(|_| open) {
+            text.push_str(line);
+            text.push('\n');
+            open = line != "}";
+        }
+    }
+    all
+}
+
+/// WGSL has no include, so variants of one kernel repeat what they share: functions of one name and type are the same text.
+#[test]
+fn variants_repeat_the_same_functions() {
+    for (family, least) in [("lstm", 6), ("pool", 4), ("contraction", 12)] {
+        let mut seen: Vec<(String, String, String)> = Vec::new();
+        let mut shared = 0;
+        for (name, source) in files().into_iter().filter(|f| f.0.starts_with(family)) {
+            for (signature, text) in functions(&source) {
+                if signature.starts_with("fn main(") || signature.starts_with("fn epilogue(") {
+                    continue;
+                }
+                match seen.iter().find(|s| s.0 == signature) {
+                    Some((_, first, own)) => {
+                        assert_eq!(*own, text, "{signature} differs between {first} and {name}");
+                        shared += 1;
+                    }
+                    None => seen.push((signature, name.clone(), text)),
+                }
+            }
+        }
+        assert!(shared >= least, "{family} shares {shared} functions");
+    }
 }

@@ -1,0 +1,43 @@
+//! Files of measured choices.
+
+use crate::kernels::{Contractions, Extent};
+use crate::tune::Tuning;
+use ibex_core::ErrorKind;
+
+fn tuning(adapter: &str, kernel: Contractions) -> Tuning {
+    let choice = |m| (Extent { z: 1, m, n: 256, k: 64 }, kernel);
+    Tuning { adapter: adapter.into(), driver: "1.0".into(), contractions: vec![choice(64), choice(1024)] }
+}
+
+#[test]
+fn files_keep_every_adapter() {
+    let path = std::env::temp_dir().join(format!("ibex-tuning-{}.json", std::process::id()));
+    let (a, b) = (tuning("a", Contractions::Large), tuning("b", Contractions::Tiled));
+    let newer = tuning("a", Contractions::Subgroup);
+    let text = newer.merged(&b.merged(&a.merged("no tuning file")));
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(Tuning::read(&path, "a", "1.0").unwrap(), Some(newer));
+    assert_eq!(Tuning::read(&path, "b", "1.0").unwrap(), Some(b));
+    // Another driver is another device.
+    assert_eq!(Tuning::read(&path, "a", "2.0").unwrap(), None);
+    for broken in ["", "{}", "[1, 2", r#"{"format": "ibex-tuning-1", "devices": [{"adapter": 1}]}"#] {
+        std::fs::write(&path, broken).unwrap();
+        let error = Tuning::read(&path, "a", "1.0").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Value);
+        assert!(error.to_string().contains("ibex-tuning"), "{error}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(Tuning::read(&path, "a", "1.0").unwrap(), None);
+}
+
+#[test]
+fn sizes_nearby_share_a_choice() {
+    let mut tuning = tuning("a", Contractions::Large);
+    tuning.contractions[1].1 = Contractions::Tiled;
+    let chosen = |m, n, k| tuning.contraction(Extent { z: 1, m, n, k });
+    assert_eq!(chosen(64, 256, 64), Some(Contractions::Large));
+    assert_eq!(chosen(100, 300, 50), Some(Contractions::Large));
+    assert_eq!(chosen(1500, 200, 100), Some(Contractions::Tiled));
+    assert_eq!(chosen(64, 4096, 64), None);
+    assert_eq!(chosen(1, 256, 64), None);
+}

@@ -356,10 +356,12 @@ fn main(
     }
 
     var next: mat4x4f;
-    if (first) {
-        next = fetch_a(r0, r1, r2, r3, begin + step, end);
-    } else {
-        next = fetch_b(columns, begin + step, end);
+    if (begin < end) {
+        if (first) {
+            next = fetch_a(r0, r1, r2, r3, begin + step, end);
+        } else {
+            next = fetch_b(columns, begin + step, end);
+        }
     }
     // Rows 4y to 4y + 3 of the tile and those 64 below, columns 4x to 4x + 3 and those 64 beside.
     var upper: Rows;

@@ -24,6 +24,7 @@ fn arguments_that_make_no_sense() {
         (&["check", "--device"], "--device"),
         (&["bench", "--trace", "x"], "--trace"),
         (&["bench", "--json=1"], "--json"),
+        (&["tune", "--fast"], "--fast"),
         (&["profile", "--trace", "x.json"], "step_cnn_b128"),
     ] {
         let (code, out, err) = run(args);
@@ -37,6 +38,7 @@ fn names_that_are_not_there() {
     for (args, words) in [
         (&["check", "--device", "tpu", "tanh"][..], &["tpu", "cpu"][..]),
         (&["check", "tanhh"], &["tanhh", "--list"]),
+        (&["tune", "--device", "cpu"], &["\"cpu\"", "no GPU"]),
         (&["bench", "matmull"], &["matmull", "matmul_256"]),
         (&["bench", "matmul_256", "--device", "tpu"], &["tpu"]),
         (&["profile", "steps"], &["steps", "step_mlp_b128"]),
@@ -51,7 +53,7 @@ fn names_that_are_not_there() {
 #[test]
 fn help_and_lists() {
     let (code, out, _) = run(&["help"]);
-    assert!(code == 0 && ["devices", "check", "bench", "profile"].iter().all(|c| out.contains(c)), "{out}");
+    assert!(code == 0 && ["devices", "check", "bench", "profile", "tune"].iter().all(|c| out.contains(c)), "{out}");
     let (code, out, _) = run(&["bench", "--list", "lstm"]);
     assert_eq!((code, out.as_str()), (0, "lstm_fwd\nlstm_fwdbwd\nstep_lstm_b32\n"));
     let (code, out, _) = run(&["check", "--list", "tanh"]);

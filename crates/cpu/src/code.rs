@@ -194,8 +194,8 @@ fn join(
                     Instr::Binary(inner, x, y) if fits => {
                         ops::pair(level, inner, outer, right).map(|kernel| (u, kernel, [x, y, c]))
                     }
-                    Instr::Unary(Unary::Sqrt, x) if fits && outer == Binary::Add => {
-                        Some((u, ops::sqrt_add(level), [x, c, c]))
+                    Instr::Unary(inner, x) if fits => {
+                        ops::unary_pair(level, inner, outer).map(|kernel| (u, kernel, [c, x, x]))
                     }
                     _ => None,
                 }

@@ -467,7 +467,8 @@ pairs! {
     MulMul: |a, b, c| a * b * c;
     AddMax: |a, b, c| <Max as F2>::f::<FMA>(a + b, c);
     ExpSub: |a, b, _c| math::exp::<FMA>(a - b);
-    SqrtAdd: |a, b, _c| a.sqrt() + b;
+    SqrtAdd: |a, b, _c| a + b.sqrt();
+    MulSigmoid: |a, b, _c| a * math::sigmoid::<FMA>(b);
 }
 
 /// The kernel that does a function of two floats, of which one is the result of another function of two, in one pass: `outer(inner(a, b), c)`,
@@ -496,9 +497,13 @@ pub(crate) fn exp_sub(level: Level) -> MapFn {
     level.compile::<Map, Map3<ExpSub>>()
 }
 
-/// The kernel of `sqrt(a) + b`.
-pub(crate) fn sqrt_add(level: Level) -> MapFn {
-    level.compile::<Map, Map3<SqrtAdd>>()
+/// The kernel that does a function of two floats, of which one is a function of one: `outer(a, inner(b))`, whichever comes first.
+pub(crate) fn unary_pair(level: Level, inner: Unary, outer: Binary) -> Option<MapFn> {
+    match (inner, outer) {
+        (Unary::Sqrt, Binary::Add) => Some(level.compile::<Map, Map3<SqrtAdd>>()),
+        (Unary::Sigmoid, Binary::Mul) => Some(level.compile::<Map, Map3<MulSigmoid>>()),
+        _ => None,
+    }
 }
 
 /// The kernel of a comparison and whether its operands change places.

@@ -9,8 +9,11 @@ use crate::threads::{parallel, threads};
 use ibex_core::graph::ConvGeometry;
 use ibex_core::program::{self, ConvPass};
 
-/// Most floats of the result of one task.
+/// Most floats of the result of a strip: they stay in the second-level cache.
 const RESULTS: usize = 1 << 15;
+/// The same where the kernel is so small that it costs nothing to read it again for each strip: results stay in the first-level cache until
+/// the epilogue has finished them.
+const FEW_RESULTS: usize = 1 << 12;
 /// Pixels whose share of a kernel gradient is added at a time: their windows and a panel of their gradients stay in the first-level cache.
 const PIXELS: usize = 128;
 /// Most floats of a kernel gradient that one task accumulates.
@@ -147,6 +150,11 @@ impl Conv {
         // SAFETY: packed above, and only read from here on.
         let packed: &[f32] = unsafe { packed.slice(0, packed.len()) };
 
+        // Where the kernels of each phase begin.
+        let mut starts = vec![0];
+        for windows in &self.phases {
+            starts.push(starts[starts.len() - 1] + g.groups * self.packed_len(windows));
+        }
         // All groups of the pixels of a strip of one phase.
         let compute = |phase: usize, strip: &Strip, tile: Tile| {
             let windows = &self.phases[phase];
@@ -154,8 +162,7 @@ impl Conv {
                 // SAFETY: the tile has all rows and groups.
                 return unsafe { tile.zero(strip.len(), width) };
             }
-            let len = self.packed_len(windows);
-            let before: usize = self.phases[..phase].iter().map(|w| g.groups * self.packed_len(w)).sum();
+            let (before, len) = (starts[phase], self.packed_len(windows));
             windows.with(image, strip, |left| {
                 for group in 0..g.groups {
                     let rhs = &packed[before + group * len..][..len];
@@ -211,8 +218,7 @@ impl Conv {
         let rows: Vec<_> = gemm::split(0..m, most).collect();
         // A fixed number of partial sums, added in a fixed order: the result depends on nothing but the number of threads.
         let work = 2 * m * n * pixels / (1 << 18) + 1;
-        let sums =
-            (threads() * 2).div_ceil((rows.len() * g.groups).max(1)).min(self.phases[0].strips(g.n)).min(work).max(1);
+        let sums = (threads() * 2).div_ceil(rows.len().max(1)).min(self.phases[0].strips(g.n)).min(work).max(1);
         Splits { sums, rows }
     }
 
@@ -230,15 +236,16 @@ impl Conv {
         let panels = to.div_ceil(isa.cols);
         let mut guard = self.scratch.get();
         let partial = Shared::new(&mut guard);
-        parallel(sums * g.groups * rows.len(), |task| {
-            let (part, rest) = (&rows[task % rows.len()], task / rows.len());
-            let (group, sum) = (rest % g.groups, rest / g.groups);
-            let at = partial.at(sum * total + part.start * g.cout + group * to);
-            let tile = Tile { at, ld: g.cout };
+        parallel(sums * rows.len(), |task| {
+            let (part, sum) = (&rows[task % rows.len()], task / rows.len());
+            let tile = |group: usize| {
+                let at = partial.at(sum * total + part.start * g.cout + group * to);
+                Tile { at, ld: g.cout }
+            };
             let mine = strips * sum / sums..strips * (sum + 1) / sums;
             if mine.is_empty() {
-                // SAFETY: the task's own rows and columns of its partial sum.
-                return unsafe { tile.zero(part.len(), to) };
+                // SAFETY: the task's own rows of its partial sum.
+                return unsafe { tile(0).zero(part.len(), g.cout) };
             }
             with_local(PIXELS * panels * isa.cols, |rhs| {
                 let mut add = false;
@@ -247,14 +254,16 @@ impl Conv {
                     windows.with(image, &strip, |left| {
                         for pixels in gemm::split(0..strip.len(), PIXELS) {
                             let k = pixels.len();
-                            for (p, out) in rhs.chunks_exact_mut(k * isa.cols).take(panels).enumerate() {
-                                let row = |k: usize| (first + pixels.start + k) * g.cout + group * to;
-                                gemm::pack_rhs(isa, grad, row, 1, to, 0..k, p, out);
+                            for group in 0..g.groups {
+                                for (p, out) in rhs.chunks_exact_mut(k * isa.cols).take(panels).enumerate() {
+                                    let row = |k: usize| (first + pixels.start + k) * g.cout + group * to;
+                                    gemm::pack_rhs(isa, grad, row, 1, to, 0..k, p, out);
+                                }
+                                let at = left.at.wrapping_add(group * from);
+                                let (rows, steps) = (&left.elements[part.clone()], &left.places[pixels.clone()]);
+                                // SAFETY: `with` answers for what is read; the task's own rows of its partial sum.
+                                unsafe { gemm::gathered(isa, at, rows, steps, rhs, to, tile(group), add) };
                             }
-                            let at = left.at.wrapping_add(group * from);
-                            let (rows, steps) = (&left.elements[part.clone()], &left.places[pixels]);
-                            // SAFETY: `with` answers for what is read; the task's own rows and columns of its partial sum.
-                            unsafe { gemm::gathered(isa, at, rows, steps, rhs, to, tile, add) };
                             add = true;
                         }
                     });
@@ -288,14 +297,18 @@ pub(crate) fn combine(partial: &Shared<f32>, sums: usize, total: usize, sink: &S
 /// The windows of one phase: over the input for the forward pass and the kernel gradient, over the output gradient for the
 /// input gradient.
 fn windows(g: &ConvGeometry, pass: ConvPass, phase: [usize; 3]) -> Windows {
-    // Windows of a strip: so many that the result stays in the second-level cache, few enough that all threads have some.
+    // Windows of a strip: so many that the result stays in cache, few enough that all threads have some.
     let (pixels, width, window) = match pass {
         ConvPass::InputGrad => (g.input_elements() / (g.groups * g.cin).max(1), g.groups * g.cin, g.cout),
         _ => (g.output_elements() / g.cout.max(1), g.cout, g.groups * g.cin),
     };
     let flops = 2 * width * window * g.kernel.iter().product::<usize>();
     let fair = pixels.div_ceil(threads() * 4).max((1 << 17) / flops.max(1));
-    let most = fair.min(RESULTS / width.max(1)).max(4 * gemm::isa().rows);
+    let strided = pass == ConvPass::InputGrad && (0..3).any(|a| g.stride[a].min(g.input[a]) > 1);
+    let results = if flops <= 2 * FEW_RESULTS { FEW_RESULTS } else { RESULTS };
+    let most = fair.min(results / width.max(1)).max(4 * gemm::isa().rows);
+    // Where results of several phases take turns, one row of the image is computed at a time.
+    let most = if strided { most.min(g.input[2].div_ceil(g.stride[2].max(1))) } else { most };
     if pass != ConvPass::InputGrad {
         let axes = std::array::from_fn(|a| {
             (0..g.kernel[a]).map(|t| ((t * g.dilation[a]) as isize - g.pad[a] as isize, t)).collect::<Axis>()

@@ -1,8 +1,8 @@
 //! Windows of an image as two tables of offsets: where each window stands, and where each of its elements lies from there. So a
 //! matrix kernel reads windows where they are, and the matrix of all windows is never made.
 //!
-//! Windows are taken strip by strip. Where some reach over the border, the strip's part of the image is copied with a border of zeros
-//! first, which stays in the second-level cache.
+//! Windows are taken strip by strip. If any window reaches over the image's border, each strip's part of the image is copied with a border of
+//! zeros first, which stays in the second-level cache.
 
 use super::sink::with_local;
 use std::ops::Range;

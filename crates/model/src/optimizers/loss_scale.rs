@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 /// `f32` (Micikevicius et al. 2018). `compile` puts it around any other optimizer where a layer computes in `f16`.
 ///
 /// The factor starts at 2^15 and doubles after 2000 steps in a row with finite gradients. A step with an infinity or a NaN in any gradient leaves
-/// weights, optimizer state and the count of steps as they are, and halves the factor. All of this happens on the device; nothing is read back.
+/// trained weights, optimizer state and the count of steps as they are, and halves the factor; moving averages that layers keep are written, as in Keras.
+/// All of this happens on the device; nothing is read back.
 /// [`Sequential::loss_scale`](crate::Sequential::loss_scale) reads the factor.
 #[derive(Debug)]
 pub struct LossScaleOptimizer {

@@ -69,6 +69,10 @@ impl<'a> Builder<'a> {
     pub(super) fn texels(self, name: &'static str, operand: (BufferId, DType), aligned: bool) -> Result<Self> {
         let (id, dtype) = operand;
         let declaration = format!("@group(0) @binding({}) var", self.buffers.len());
+        if let Some(&(.., first)) = self.operands.iter().find(|o| (o.0, o.1, o.2) == (id, dtype, aligned)) {
+            // One buffer read twice is copied once.
+            return self.line(&format!("{declaration}<storage, read> {name}:"), "")?.same(name, first, aligned);
+        }
         let texel = format!("textureLoad({name}, vec2u(i / 4u % {TEXELS}u, i / 4u / {TEXELS}u))");
         let mut new = self
             .line(
@@ -88,6 +92,13 @@ impl<'a> Builder<'a> {
         Ok(new)
     }
 
+    /// Reads operand `name` through the functions of operand `first`.
+    fn same(self, name: &str, first: &str, vectors: bool) -> Result<Self> {
+        let call = |kind: &str, ty: &str| format!("fn {name}_{kind}(i: u32) -> {ty} {{ return {first}_{kind}(i); }}");
+        let new = self.line(&format!("fn {name}_at("), &call("at", "f32"))?;
+        if vectors { new.line(&format!("fn {name}_vec("), &call("vec", "vec4f")) } else { Ok(new) }
+    }
+
     /// Binds a float operand named `name`, read through `name_at` (and `name_vec`, if `vectors` says anything: then
     /// whether vectors are aligned).
     pub(super) fn operand(self, name: &'static str, operand: (BufferId, DType), vectors: Option<bool>) -> Result<Self> {
@@ -97,13 +108,7 @@ impl<'a> Builder<'a> {
         let declaration = format!("@group(0) @binding({binding}) var<storage, read> {name}:");
         if let Some(&(.., first)) = self.operands.iter().find(|o| (o.0, o.1, o.2) == (id, dtype, aligned)) {
             // One buffer read twice takes one binding.
-            let call =
-                |kind: &str, ty: &str| format!("fn {name}_{kind}(i: u32) -> {ty} {{ return {first}_{kind}(i); }}");
-            let new = self.line(&declaration, "")?.line(&format!("fn {name}_at("), &call("at", "f32"))?;
-            return match vectors {
-                Some(_) => new.line(&format!("fn {name}_vec("), &call("vec", "vec4f")),
-                None => Ok(new),
-            };
+            return self.line(&declaration, "")?.same(name, first, vectors.is_some());
         }
         let native = dtype == DType::F32 || (dtype == DType::F16 && self.traits.f16);
         let element = if dtype == DType::F16 { "f16" } else { "f32" };

@@ -197,6 +197,9 @@ fn convolutions() {
     conv(2, [1, 5, 5], [1, 3, 3], one, [0, 1, 1], one, 1, 0, 3);
     conv(1, [1, 2, 2], [1, 3, 3], one, [0; 3], one, 1, 2, 3);
     conv(1, [1, 20, 20], [1, 3, 3], one, [0, 1, 1], one, 1, 20, 530);
+    // Rows cut into pieces: of a strided input gradient, and of a long line.
+    conv(1, [1, 4, 70], [1, 3, 3], [1, 2, 2], [0, 1, 1], one, 1, 3, 530);
+    conv(1, [1, 1, 3000], [1, 1, 9], one, [0, 0, 4], one, 1, 30, 33);
 }
 
 fn sigmoid(x: f64) -> f64 {

@@ -130,6 +130,7 @@ fn large_tiles() {
         (2, 37, 130, 17, false, true),
         (1, 131, 29, 50, true, false),
         (1, 4, 8, 1024, false, false),
+        (1, 4, 4, 0, false, false),
         (1, 1, 1, 3, true, false),
     ];
     for (batch, m, n, k, ta, tb) in shapes {

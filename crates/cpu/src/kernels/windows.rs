@@ -31,8 +31,8 @@ pub(crate) struct Windows {
     pub(crate) taps: Vec<usize>,
     /// Elements of a window.
     pub(crate) len: usize,
-    /// Channels that follow those of a window.
-    others: usize,
+    /// How far from a window's place its elements lie at most, in the last group of channels.
+    farthest: isize,
     /// Rows and columns of a full strip; more than one row only with all columns.
     strip: [usize; 2],
     /// For each window of a full strip, in order, the place it stands at.
@@ -120,8 +120,9 @@ impl Windows {
                 }
             }
         }
-        let (len, others) = (elements.len(), channels - cin);
-        Windows { space, channels, grid, step, axes, taps, len, others, strip, places, elements, copied }
+        let (len, others) = (elements.len(), (channels - cin) as isize);
+        let farthest = elements.iter().max().map_or(0, |element| element + others);
+        Windows { space, channels, grid, step, axes, taps, len, farthest, strip, places, elements, copied }
     }
 
     /// Strips of each plane of the grid.
@@ -165,7 +166,7 @@ impl Windows {
     /// Calls `f` with a strip's windows. Every sum of a place, an element and the first channel of a group may be read.
     pub(crate) fn with<R>(&self, image: &[f32], strip: &Strip, f: impl FnOnce(Left) -> R) -> R {
         let places = &self.places[..strip.len()];
-        let far = places.last().zip(self.elements.iter().max()).map_or(0, |(p, e)| (p + e) as usize + self.others + 1);
+        let far = places.last().map_or(0, |place| (place + self.farthest) as usize + 1);
         let left = |from: &[f32]| {
             assert!(from.len() >= far, "windows lie inside the image");
             Left { at: from.as_ptr(), places, elements: &self.elements }

@@ -6,10 +6,10 @@
 
 use crate::access::{Load, Store, Walk, check};
 use crate::fold::{Fold, fold};
+use crate::join::join;
 use crate::memory::Memory;
 use crate::ops::{self, MapFn};
 use crate::simd::Level;
-use ibex_core::graph::{Binary, Unary};
 use ibex_core::program::{self, Body, BufferDecl, BufferId, Instr, Reg, Role, ValueId, View};
 use ibex_core::{Error, Result, Scalar};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -163,56 +163,6 @@ pub(crate) struct Code {
 /// Buffers with equal keys share memory.
 fn key(buffers: &[BufferDecl], id: BufferId) -> Role {
     buffers[id.0].role
-}
-
-/// Joins instructions with those that alone use them, where one kernel does both: fewer passes over registers. A product that is joined
-/// with a sum is rounded once only.
-fn join(
-    body: &Body,
-    ranks: &[Rank],
-    live: &mut [bool],
-    kernels: &mut [Option<(MapFn, bool)>],
-    level: Level,
-) -> Vec<Option<[ValueId; 3]>> {
-    let (n, regs) = (body.instrs.len(), body.regs());
-    let mut uses = vec![0; n];
-    (0..n).filter(|&v| live[v]).for_each(|v| body.instrs[v].operands().for_each(|o| uses[o.0] += 1));
-    body.stores.iter().for_each(|s| uses[s.value.0] += 1);
-    let mut joined = vec![None; n];
-    for v in 0..n {
-        // What is computed once for many must stay so.
-        let alone = |o: ValueId, joined: &[Option<[ValueId; 3]>]| {
-            uses[o.0] == 1 && ranks[o.0] == ranks[v] && regs[o.0] == Reg::F32 && joined[o.0].is_none()
-        };
-        if !live[v] {
-            continue;
-        }
-        let found = match body.instrs[v] {
-            Instr::Binary(outer, a, b) => [(a, b, false), (b, a, true)].into_iter().find_map(|(u, c, right)| {
-                let fits = alone(u, &joined) && u != c;
-                match body.instrs[u.0] {
-                    Instr::Binary(inner, x, y) if fits => {
-                        ops::pair(level, inner, outer, right).map(|kernel| (u, kernel, [x, y, c]))
-                    }
-                    Instr::Unary(inner, x) if fits => {
-                        ops::unary_pair(level, inner, outer).map(|kernel| (u, kernel, [c, x, x]))
-                    }
-                    _ => None,
-                }
-            }),
-            Instr::Unary(Unary::Exp, u) if alone(u, &joined) => match body.instrs[u.0] {
-                Instr::Binary(Binary::Sub, x, y) => Some((u, ops::exp_sub(level), [x, y, y])),
-                _ => None,
-            },
-            _ => None,
-        };
-        if let Some((u, kernel, operands)) = found {
-            live[u.0] = false;
-            kernels[v] = Some((kernel, false));
-            joined[v] = Some(operands);
-        }
-    }
-    joined
 }
 
 impl Code {

@@ -17,6 +17,7 @@ mod epilogue;
 mod executable;
 mod fold;
 mod frame;
+mod join;
 mod kernels;
 mod math;
 mod memory;

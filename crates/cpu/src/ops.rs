@@ -45,14 +45,8 @@ trait F2 {
     fn f<const FMA: bool>(a: Self::In, b: Self::In) -> Self::Out;
 }
 
-/// Two instructions in one, over floats.
-trait F3 {
-    fn f<const FMA: bool>(a: f32, b: f32, c: f32) -> f32;
-}
-
 struct Map1<F>(PhantomData<F>);
 struct Map2<F>(PhantomData<F>);
-struct Map3<F>(PhantomData<F>);
 
 impl<F: F1> Kernel<Map> for Map1<F> {
     #[inline(always)]
@@ -98,40 +92,6 @@ impl<F: F2> Kernel<Map> for Map2<F> {
                         *out = F::f::<FMA>(a, b);
                     }
                 }
-            }
-        }
-    }
-}
-
-impl<F: F3> Map3<F> {
-    /// The loop for operands whose steps are known.
-    #[inline(always)]
-    unsafe fn steps<const FMA: bool, const A: usize, const B: usize, const C: usize>(m: Map) {
-        // SAFETY: see `MapFn`.
-        unsafe {
-            let out = from_raw_parts_mut(m.out.cast::<f32>(), m.n);
-            let [a, b, c] = m.args.map(|arg| arg.ptr.cast::<f32>());
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = F::f::<FMA>(*a.add(A * i), *b.add(B * i), *c.add(C * i));
-            }
-        }
-    }
-}
-
-impl<F: F3> Kernel<Map> for Map3<F> {
-    #[inline(always)]
-    unsafe fn run<const FMA: bool>(m: Map) {
-        // SAFETY: see `MapFn`.
-        unsafe {
-            match m.args.map(|arg| arg.step) {
-                [0, 0, 0] => Self::steps::<FMA, 0, 0, 0>(m),
-                [0, 0, _] => Self::steps::<FMA, 0, 0, 1>(m),
-                [0, _, 0] => Self::steps::<FMA, 0, 1, 0>(m),
-                [0, _, _] => Self::steps::<FMA, 0, 1, 1>(m),
-                [_, 0, 0] => Self::steps::<FMA, 1, 0, 0>(m),
-                [_, 0, _] => Self::steps::<FMA, 1, 0, 1>(m),
-                [_, _, 0] => Self::steps::<FMA, 1, 1, 0>(m),
-                [_, _, _] => Self::steps::<FMA, 1, 1, 1>(m),
             }
         }
     }
@@ -256,6 +216,12 @@ impl<const COS: bool> Kernel<Map> for Trig<COS> {
     }
 }
 
+/// The greater, or a NaN.
+#[inline(always)]
+pub(crate) fn max(a: f32, b: f32) -> f32 {
+    if a > b || a.is_nan() { a } else { b }
+}
+
 macro_rules! unary {
     ($($name:ident: $in:ty => $out:ty, |$x:ident| $body:expr;)*) => {$(
         struct $name;
@@ -341,7 +307,7 @@ binary! {
     Div: f32 => f32, |a, b| a / b;
     Rem: f32 => f32, |a, b| a % b;
     Pow: f32 => f32, |a, b| math::pow::<FMA>(a, b);
-    Max: f32 => f32, |a, b| if a > b || a.is_nan() { a } else { b };
+    Max: f32 => f32, |a, b| max(a, b);
     Min: f32 => f32, |a, b| if a < b || a.is_nan() { a } else { b };
     AddInt: u32 => u32, |a, b| a.wrapping_add(b);
     SubInt: u32 => u32, |a, b| a.wrapping_sub(b);
@@ -444,66 +410,6 @@ pub(crate) fn binary(level: Level, op: Binary, reg: Reg) -> Option<MapFn> {
         (Binary::Shr, Reg::I32) => k!(ShrInt),
         (Binary::Shr, _) => k!(ShrUint),
     })
-}
-
-macro_rules! pairs {
-    ($($name:ident: |$a:ident, $b:ident, $c:ident| $body:expr;)*) => {$(
-        struct $name;
-        impl F3 for $name {
-            #[inline(always)]
-            fn f<const FMA: bool>($a: f32, $b: f32, $c: f32) -> f32 {
-                $body
-            }
-        }
-    )*};
-}
-
-pairs! {
-    MulAdd: |a, b, c| math::fma::<FMA>(a, b, c);
-    MulSub: |a, b, c| math::fma::<FMA>(a, b, -c);
-    SubMul: |a, b, c| math::fma::<FMA>(-a, b, c);
-    DifferenceMul: |a, b, c| (a - b) * c;
-    SumMul: |a, b, c| (a + b) * c;
-    MulMul: |a, b, c| a * b * c;
-    AddMax: |a, b, c| <Max as F2>::f::<FMA>(a + b, c);
-    ExpSub: |a, b, _c| math::exp::<FMA>(a - b);
-    SqrtAdd: |a, b, _c| a + b.sqrt();
-    MulSigmoid: |a, b, _c| a * math::sigmoid::<FMA>(b);
-}
-
-/// The kernel that does a function of two floats, of which one is the result of another function of two, in one pass: `outer(inner(a, b), c)`,
-/// or `outer(c, inner(a, b))` if `right`.
-pub(crate) fn pair(level: Level, inner: Binary, outer: Binary, right: bool) -> Option<MapFn> {
-    macro_rules! k {
-        ($f:ty) => {
-            Some(level.compile::<Map, Map3<$f>>())
-        };
-    }
-    match (inner, outer) {
-        (Binary::Mul, Binary::Add) => k!(MulAdd),
-        (Binary::Mul, Binary::Sub) if right => k!(SubMul),
-        (Binary::Mul, Binary::Sub) => k!(MulSub),
-        (Binary::Sub, Binary::Mul) => k!(DifferenceMul),
-        (Binary::Add, Binary::Mul) => k!(SumMul),
-        (Binary::Mul, Binary::Mul) => k!(MulMul),
-        // Which operand a NaN comes from does not matter.
-        (Binary::Add, Binary::Max) => k!(AddMax),
-        _ => None,
-    }
-}
-
-/// The kernel of `e^(a - b)`.
-pub(crate) fn exp_sub(level: Level) -> MapFn {
-    level.compile::<Map, Map3<ExpSub>>()
-}
-
-/// The kernel that does a function of two floats, of which one is a function of one: `outer(a, inner(b))`, whichever comes first.
-pub(crate) fn unary_pair(level: Level, inner: Unary, outer: Binary) -> Option<MapFn> {
-    match (inner, outer) {
-        (Unary::Sqrt, Binary::Add) => Some(level.compile::<Map, Map3<SqrtAdd>>()),
-        (Unary::Sigmoid, Binary::Mul) => Some(level.compile::<Map, Map3<MulSigmoid>>()),
-        _ => None,
-    }
 }
 
 /// The kernel of a comparison and whether its operands change places.

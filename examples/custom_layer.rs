@@ -21,7 +21,8 @@ impl Layer for RadialBasis {
     }
 
     fn build(&self, weights: &mut Weights, input: &Shape) -> ibex::Result<()> {
-        weights.add("centres", [self.units, input[1]], Initializer::RandomUniform { minval: -1.0, maxval: 1.0 })
+        weights.add("centres", [self.units, input[1]], Initializer::RandomUniform { minval: -1.0, maxval: 1.0 })?;
+        Ok(())
     }
 
     // Forward only: derivatives come from the operations it is made of.
@@ -47,7 +48,7 @@ fn main() -> ibex::Result<()> {
 
     let path = std::env::temp_dir().join("ibex-custom-layer.safetensors");
     model.save(&path)?;
-    let mut loaded = Sequential::load(&path)?;
+    let mut loaded = Model::load(&path)?;
     let same = model.evaluate(&data, 100)? == loaded.evaluate(&data, 100)?;
     println!("loaded from {}: {}", path.display(), if same { "the same scores" } else { "other scores" });
     Ok(())

@@ -91,6 +91,11 @@ impl View {
         &self.data
     }
 
+    /// Which rows of the dataset.
+    pub fn rows(&self) -> Range<u32> {
+        self.rows.clone()
+    }
+
     /// Number of examples.
     pub fn len(&self) -> usize {
         self.rows.len()

@@ -75,7 +75,7 @@ impl Activation {
 
     /// Applies it.
     #[track_caller]
-    pub fn apply(self, x: &Tensor) -> Tensor {
+    pub fn activate(self, x: &Tensor) -> Tensor {
         match self {
             Activation::Linear => x.clone(),
             Activation::Relu => x.relu(),

@@ -24,6 +24,7 @@ pub mod callbacks;
 pub mod config;
 mod device;
 mod eval;
+mod graph;
 mod history;
 mod initializers;
 pub mod layers;
@@ -41,6 +42,7 @@ pub use activations::Activation;
 pub use device::device;
 pub use device::{default_device, devices, open, set_default_device};
 pub use eval::Eval;
+pub use graph::{Input, Instance, Node, SymbolicInputs, SymbolicTensor};
 pub use history::History;
 pub use ibex_core::{
     Arg, DType, Data, Device, Element, Error, ErrorKind, Function, Padding, Plan, Result, Shape, Tensor, Variable,
@@ -48,7 +50,7 @@ pub use ibex_core::{
 };
 pub use ibex_data as data;
 pub use initializers::Initializer;
-pub use model::{Fit, KernelTime, Named, Profile, Sequential, Source};
+pub use model::{Batches, Examples, Feed, Fit, KernelTime, Model, Profile, Sequential, Source, Tensors};
 pub use policy::DTypePolicy;
 
 /// The engine below: graphs, programs, backends.
@@ -63,8 +65,8 @@ pub mod prelude {
     pub use crate::config::{self, Config};
     pub use crate::data::{Dataset, Split};
     pub use crate::layers::{
-        AveragePooling2D, BatchNormalization, Context, Conv2D, Dense, Dropout, Embedding, Flatten, FromConfig, LSTM,
-        Layer, MaxPooling2D, Reshape, Weights,
+        Add, Average, AveragePooling2D, BatchNormalization, Concatenate, Context, Conv2D, Dense, Dropout, Embedding,
+        Flatten, FromConfig, LSTM, Layer, MaxPooling2D, Maximum, Minimum, Multiply, Reshape, Subtract, Weights,
     };
     pub use crate::losses::{
         BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError, Reduction,
@@ -72,5 +74,6 @@ pub mod prelude {
     };
     pub use crate::metrics::{Accuracy, BinaryAccuracy, CategoricalAccuracy, Metric, SparseCategoricalAccuracy};
     pub use crate::optimizers::{Adam, LossScaleOptimizer, Optimizer, RMSprop, SGD};
-    pub use crate::{DType, Device, Eval, Fit, Function, History, Padding, Sequential, Shape, Tensor, Variable};
+    pub use crate::{Batches, Examples, Fit, History, Input, Instance, Model, Sequential, SymbolicTensor};
+    pub use crate::{DType, Device, Eval, Function, Padding, Shape, Tensor, Variable};
 }

@@ -9,7 +9,8 @@ const BETWEEN: f64 = 0.05;
 /// One epoch's line on standard output.
 pub(crate) struct Progress {
     verbose: u8,
-    target: usize,
+    /// The number of steps, if it is known.
+    target: Option<usize>,
     started: Clock,
     shown: f64,
     /// Columns that are to be overwritten.
@@ -36,7 +37,7 @@ impl Clock {
 }
 
 impl Progress {
-    pub fn new(verbose: u8, target: usize) -> Progress {
+    pub fn new(verbose: u8, target: Option<usize>) -> Progress {
         Progress { verbose, target, started: Clock::start(), shown: -1.0, width: 0 }
     }
 
@@ -49,25 +50,27 @@ impl Progress {
 
     /// Is it time to show step `current`?
     pub fn due(&self, current: usize) -> bool {
-        self.verbose == 1 && current < self.target && self.started.seconds() - self.shown > BETWEEN
+        self.verbose == 1 && self.target.is_none_or(|t| current < t) && self.started.seconds() - self.shown > BETWEEN
     }
 
     /// Shows a step in between.
     pub fn show(&mut self, current: usize, logs: &Logs) {
         self.shown = self.started.seconds();
         let per_step = self.shown / current as f64;
-        let left = duration(per_step * (self.target - current) as f64);
-        self.line(current, &left, per_step, logs, "");
+        // Without a target Keras shows the time so far.
+        let seconds = self.target.map_or(self.shown, |target| per_step * (target - current) as f64);
+        self.line(current, &duration(seconds), per_step, logs, "");
     }
 
-    /// Shows the end of the epoch.
-    pub fn finish(&mut self, logs: &Logs) {
+    /// Shows the end of the epoch, after so many steps.
+    pub fn finish(&mut self, steps: usize, logs: &Logs) {
         let seconds = self.started.seconds();
-        let per_step = seconds / self.target.max(1) as f64;
+        let per_step = seconds / steps.max(1) as f64;
+        self.target = Some(steps);
         match self.verbose {
-            1 => self.line(self.target, &format!("{seconds:.0}s"), per_step, logs, "\n"),
+            1 => self.line(steps, &format!("{seconds:.0}s"), per_step, logs, "\n"),
             2 => {
-                let text = format!("{0}/{0} - {seconds:.0}s - {1}{2}\n", self.target, each(per_step), values(logs));
+                let text = format!("{steps}/{steps} - {seconds:.0}s - {}{}\n", each(per_step), values(logs));
                 print(&text);
             }
             _ => {}
@@ -75,19 +78,21 @@ impl Progress {
     }
 
     fn line(&mut self, current: usize, time: &str, per_step: f64, logs: &Logs, end: &str) {
-        let digits = self.target.to_string().len();
-        let done = WIDTH * current / self.target.max(1);
-        let bar = |n: usize| "━".repeat(n);
         let rest = format!(" {}{}", each(per_step), values(logs));
-        let plain = 2 * digits + 1 + 1 + WIDTH + 1 + time.len() + rest.chars().count();
+        let (count, bar, columns) = match self.target {
+            Some(target) => {
+                let digits = target.to_string().len();
+                let done = WIDTH * current / target.max(1);
+                let part = |n: usize| "━".repeat(n);
+                let bar = format!(" \x1b[32m{}\x1b[0m\x1b[37m{}\x1b[0m", part(done), part(WIDTH - done));
+                (format!("{current:>digits$}/{target}"), bar, 1 + WIDTH)
+            }
+            None => (format!("{current:>7}/Unknown"), String::new(), 0),
+        };
+        let plain = count.len() + columns + 1 + time.len() + rest.chars().count();
         let padding = " ".repeat(self.width.saturating_sub(plain));
         self.width = plain;
-        print(&format!(
-            "\r\x1b[1m{current:>digits$}/{}\x1b[0m \x1b[32m{}\x1b[0m\x1b[37m{}\x1b[0m \x1b[1m{time}\x1b[0m{rest}{padding}{end}",
-            self.target,
-            bar(done),
-            bar(WIDTH - done),
-        ));
+        print(&format!("\r\x1b[1m{count}\x1b[0m{bar} \x1b[1m{time}\x1b[0m{rest}{padding}{end}"));
     }
 }
 

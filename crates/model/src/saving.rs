@@ -2,8 +2,9 @@
 //! checksum over all of it.
 
 use crate::config::{Config, Part};
+use crate::graph::{Graph, Input, Instance, Nested, Source, SymbolicTensor};
 use crate::layers;
-use crate::model::{Named, Sequential, Training};
+use crate::model::{Model, Training};
 use crate::policy::DTypePolicy;
 use crate::{losses, metrics, optimizers};
 use ibex_core::{DType, Data, Error, Result, Shape, Variable};
@@ -16,7 +17,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// Raised when a file of this version could not be read by an older program.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The metadata entry that holds the checksum and the JSON.
 const KEY: &str = "ibex";
@@ -25,15 +26,40 @@ const KEY: &str = "ibex";
 struct Header {
     version: u32,
     name: String,
-    input_shape: Vec<usize>,
-    input_dtype: String,
+    #[serde(default)]
+    sequential: bool,
     seed: u64,
     #[serde(default)]
     epochs: u32,
     #[serde(default)]
     dtype_policy: DTypePolicy,
-    layers: Vec<LayerHeader>,
+    #[serde(flatten)]
+    shape: Described,
     compile: Option<CompileHeader>,
+}
+
+/// Version 1 had layers in a row.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Described {
+    Graph { graph: GraphHeader },
+    Row { input_shape: Vec<usize>, input_dtype: String, layers: Vec<LayerHeader> },
+}
+
+#[derive(Serialize, Deserialize)]
+struct GraphHeader {
+    inputs: Vec<InputHeader>,
+    layers: Vec<LayerHeader>,
+    outputs: Vec<Source>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct InputHeader {
+    name: String,
+    shape: Vec<usize>,
+    dtype: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    batch_size: Option<usize>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,17 +69,175 @@ struct LayerHeader {
     /// Its own policy, if it does not follow the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dtype: Option<DTypePolicy>,
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    trainable: bool,
     config: Config,
+    /// For each time it is applied, where the inputs come from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    applied: Vec<Vec<Source>>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 #[derive(Serialize, Deserialize)]
 struct CompileHeader {
     optimizer: Part,
-    loss: Part,
+    loss: Losses,
     metrics: Vec<String>,
 }
 
-impl Sequential {
+/// One loss for all outputs, or one for each.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Losses {
+    One(LossHeader),
+    Each(Vec<LossHeader>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct LossHeader {
+    class_name: String,
+    config: Config,
+    /// How many times it counts.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    weight: f32,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_one(value: &f32) -> bool {
+    *value == 1.0
+}
+
+impl Losses {
+    fn of(t: &Training) -> Result<Losses> {
+        let header = |loss: &dyn losses::Loss| -> Result<LossHeader> {
+            Ok(LossHeader { class_name: loss.class_name().into(), config: loss.config()?, weight: loss.weight() })
+        };
+        Ok(match &t.losses[..] {
+            [loss] => Losses::One(header(&**loss)?),
+            all => Losses::Each(all.iter().map(|l| header(&**l)).collect::<Result<_>>()?),
+        })
+    }
+
+    fn load(self) -> Result<Vec<Box<dyn losses::Loss>>> {
+        let all = match self {
+            Losses::One(header) => vec![header],
+            Losses::Each(headers) => headers,
+        };
+        let load = |LossHeader { class_name, config, weight }: LossHeader| -> Result<Box<dyn losses::Loss>> {
+            let loss = losses::from_config(&class_name, config)?;
+            Ok(if weight == 1.0 { loss } else { Box::new(losses::Loss::weighted(loss, weight)) })
+        };
+        all.into_iter().map(load).collect()
+    }
+}
+
+/// A model's structure as JSON.
+fn describe(graph: &Graph) -> Result<GraphHeader> {
+    let inputs = graph.inputs.iter().zip(&graph.input_names).map(|(input, name)| InputHeader {
+        name: name.clone(),
+        shape: input.shape().to_vec(),
+        dtype: input.dtype().name().into(),
+        batch_size: input.batch_size(),
+    });
+    let layer = |node: &crate::graph::Node| -> Result<LayerHeader> {
+        let instance = node.instance();
+        Ok(LayerHeader {
+            class_name: node.layer().class_name().into(),
+            name: node.name().into(),
+            dtype: instance.policy(),
+            trainable: instance.is_trainable(),
+            config: node.layer().config().map_err(|e| e.context(format!("layer {}", node.name())))?,
+            applied: node.applications.iter().map(|a| a.from.clone()).collect(),
+        })
+    };
+    Ok(GraphHeader {
+        inputs: inputs.collect(),
+        layers: graph.nodes.iter().map(layer).collect::<Result<_>>()?,
+        outputs: graph.output_sources(),
+    })
+}
+
+/// [`describe`] as the configuration of a layer.
+pub(crate) fn graph_config(graph: &Graph) -> Result<Config> {
+    crate::config::save(&describe(graph)?)
+}
+
+/// The layer that a model inside of a model is.
+pub(crate) fn nested_from_config(config: Config, sequential: bool) -> Result<Nested> {
+    let graph = build(crate::config::load(config)?)?;
+    Ok(Nested { graph: graph.into(), sequential })
+}
+
+/// The structure that [`describe`] wrote.
+fn build(header: GraphHeader) -> Result<Graph> {
+    let inputs: Vec<SymbolicTensor> = header
+        .inputs
+        .into_iter()
+        .map(|input| {
+            let tensor = Input::with_dtype(input.shape, dtype_from(&input.dtype)?).named(input.name);
+            Ok(match input.batch_size {
+                Some(size) => tensor.batches_of(size),
+                None => tensor,
+            })
+        })
+        .collect::<Result<_>>()?;
+    let mut layers = Vec::new();
+    for layer in header.layers {
+        let loaded = layers::from_config(&layer.class_name, layer.config);
+        let loaded = loaded.map_err(|e| e.context(format!("layer {} ({})", layer.name, layer.class_name)))?;
+        let mut instance = Instance::from(loaded).named(layer.name).trainable(layer.trainable);
+        if let Some(policy) = layer.dtype {
+            instance = instance.dtype(policy);
+        }
+        layers.push((instance, layer.applied));
+    }
+    // Layers stand in the order of their weights: they are applied as soon as their inputs are there.
+    let mut made: Vec<Vec<Vec<SymbolicTensor>>> = vec![Vec::new(); layers.len()];
+    let get = |source: &Source, made: &[Vec<Vec<SymbolicTensor>>]| match *source {
+        Source::Input(i) => inputs.get(i).cloned(),
+        Source::Layer(layer, application, output) => made.get(layer)?.get(application)?.get(output).cloned(),
+    };
+    loop {
+        let (mut progress, mut open) = (false, None);
+        for (i, (instance, applied)) in layers.iter().enumerate() {
+            while let Some(from) = applied.get(made[i].len()) {
+                let Some(xs) = from.iter().map(|s| get(s, &made)).collect::<Option<Vec<_>>>() else {
+                    open = instance.name();
+                    break;
+                };
+                let outputs = instance.apply_all(&xs);
+                outputs[0].check()?;
+                made[i].push(outputs);
+                progress = true;
+            }
+        }
+        match open {
+            None => break,
+            Some(name) if !progress => {
+                return Err(Error::format(format!("layer {name} depends on something that the model does not have")));
+            }
+            Some(_) => {}
+        }
+    }
+    let outputs: Option<Vec<SymbolicTensor>> = header.outputs.iter().map(|s| get(s, &made)).collect();
+    let outputs =
+        outputs.ok_or_else(|| Error::format("an output of the model comes from a layer that it does not have"))?;
+    Graph::new(inputs, outputs)
+}
+
+impl Model {
     /// Writes the model with its weights, compile settings and training state to one file, whole or not at all. Not there in a browser, where
     /// it is `to_bytes().await`.
     ///
@@ -71,14 +255,14 @@ impl Sequential {
         write_atomic(path, |file| file.write_all(&bytes))
     }
 
-    /// Reads a model that [`Sequential::save`] wrote, for the default device.
+    /// Reads a model that [`Model::save`] wrote, for the default device.
     ///
     /// # Errors
     /// `Io` if the file can not be read; `Format` if it is damaged or no model, saying how; `Unsupported` for an unknown layer.
-    pub fn load(path: impl AsRef<Path>) -> Result<Sequential> {
+    pub fn load(path: impl AsRef<Path>) -> Result<Model> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|e| failed("read", path, &e))?;
-        Sequential::from_bytes(&bytes).map_err(|e| e.context(format!("can not load {}", path.display())))
+        Model::from_bytes(&bytes).map_err(|e| e.context(format!("can not load {}", path.display())))
     }
 
     /// The contents of a model file.
@@ -110,8 +294,8 @@ impl Sequential {
     /// The model of a file's contents.
     ///
     /// # Errors
-    /// As [`Sequential::load`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Sequential> {
+    /// As [`Model::load`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Model> {
         let damaged = |why: String| Error::format(format!("the file is damaged or no Ibex model: {why}"));
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
@@ -136,52 +320,46 @@ impl Sequential {
                 format!("the file has version {}, this program reads up to {VERSION}; update it", header.version);
             return Err(Error::unsupported(text));
         }
-        let mut model = Sequential::from_header(header)?;
+        let mut model = Model::from_header(header)?;
         model.restore(&tensors)?;
         Ok(model)
     }
 
     fn header(&self) -> Result<Header> {
-        let layer = |node: &crate::model::Node| -> Result<LayerHeader> {
-            let config = node.layer.config().map_err(|e| e.context(format!("layer {}", node.name)))?;
-            let (class_name, name) = (node.layer.class_name().into(), node.name.clone());
-            Ok(LayerHeader { class_name, name, dtype: node.policy, config })
-        };
         let compile = |t: &Training| -> Result<CompileHeader> {
             Ok(CompileHeader {
                 optimizer: Part { class_name: t.optimizer.class_name().into(), config: t.optimizer.config()? },
-                loss: Part { class_name: t.loss.class_name().into(), config: t.loss.config()? },
+                loss: Losses::of(t)?,
                 metrics: t.metrics.iter().map(|m| m.name()).collect(),
             })
         };
         Ok(Header {
             version: VERSION,
             name: self.name().into(),
-            input_shape: self.input_shape().to_vec(),
-            input_dtype: self.input_dtype().name().into(),
+            sequential: self.is_sequential(),
             seed: self.seed_value(),
             epochs: self.epochs(),
             dtype_policy: self.policy(),
-            layers: self.nodes().iter().map(layer).collect::<Result<_>>()?,
+            shape: Described::Graph { graph: describe(&self.graph)? },
             compile: self.training.as_ref().map(compile).transpose()?,
         })
     }
 
-    fn from_header(header: Header) -> Result<Sequential> {
-        let dtype = dtype_from(&header.input_dtype)?;
-        let mut model = Sequential::with_dtype(header.input_shape, dtype).named(header.name).seed(header.seed);
-        model = model.dtype_policy(header.dtype_policy);
+    fn from_header(header: Header) -> Result<Model> {
+        let (graph, sequential) = match header.shape {
+            Described::Graph { graph } => (graph, header.sequential),
+            Described::Row { input_shape, input_dtype, layers } => (in_a_row(input_shape, input_dtype, layers), true),
+        };
+        let graph = build(graph)?;
+        graph.draw(header.seed)?;
+        let mut model = Model::of(graph, &header.name, sequential).dtype_policy(header.dtype_policy);
+        model.set_seed(header.seed);
         model.set_epochs(header.epochs);
-        for layer in header.layers {
-            let loaded = layers::from_config(&layer.class_name, layer.config);
-            let loaded = loaded.map_err(|e| e.context(format!("layer {} ({})", layer.name, layer.class_name)))?;
-            model = model.add_named(layer.name, Named::new(loaded, layer.dtype));
-        }
         model.check()?;
         if let Some(compile) = header.compile {
             let parts = || -> Result<_> {
                 let optimizer = optimizers::from_config(&compile.optimizer.class_name, compile.optimizer.config)?;
-                let loss = losses::from_config(&compile.loss.class_name, compile.loss.config)?;
+                let loss = compile.loss.load()?;
                 let metrics =
                     compile.metrics.iter().map(|name| metrics::from_name(name)).collect::<Result<Vec<_>>>()?;
                 Ok((optimizer, loss, metrics))
@@ -198,13 +376,13 @@ impl Sequential {
     /// Everything that is saved, by name.
     fn state(&mut self) -> Result<Vec<(String, Variable)>> {
         let mut state = vec![("random_key".to_string(), self.key()?)];
-        state.extend(self.weights().map(|w| (format!("layers/{}", w.variable.name()), w.variable.clone())));
+        state.extend(self.named_weights().into_iter().map(|(name, w)| (format!("layers/{name}"), w.variable.clone())));
         if let Some(t) = &self.training {
             state.push(("optimizer/iteration".into(), t.iterations.clone()));
             state.push(("optimizer/learning_rate".into(), t.learning_rate.clone()));
             let scaling = t.scaling.iter().flat_map(|s| [&s.scale, &s.steps]);
             state.extend(scaling.map(|s| (format!("optimizer/{}", s.name()), s.clone())));
-            let slots = t.slots.iter().flatten();
+            let slots = t.trained.iter().flat_map(|t| &t.slots);
             state.extend(slots.map(|s| (format!("optimizer/{}", s.name()), s.clone())));
         }
         Ok(state)
@@ -237,6 +415,16 @@ impl Sequential {
             None => Ok(()),
         }
     }
+}
+
+/// The structure of a file of version 1.
+fn in_a_row(shape: Vec<usize>, dtype: String, mut layers: Vec<LayerHeader>) -> GraphHeader {
+    let mut last = Source::Input(0);
+    for (i, layer) in layers.iter_mut().enumerate() {
+        layer.applied = vec![vec![std::mem::replace(&mut last, Source::Layer(i, 0, 0))]];
+    }
+    let input = InputHeader { name: "input_layer".into(), shape, dtype, batch_size: None };
+    GraphHeader { inputs: vec![input], layers, outputs: vec![last] }
 }
 
 /// CRC-32 of the description and of every tensor's name, shape and bytes, in the order of names.

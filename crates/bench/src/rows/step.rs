@@ -12,8 +12,8 @@ use std::time::Instant;
 
 /// A model with data to train it.
 pub(crate) struct Step {
-    model: fn() -> Sequential,
-    loss: fn(&mut Sequential) -> Result<()>,
+    model: fn() -> Model,
+    loss: fn(&mut Model) -> Result<()>,
     /// Samples and labels, so many batches of them.
     data: fn(usize) -> (Tensor, Tensor),
     batch: usize,
@@ -30,8 +30,8 @@ pub(super) fn rows() -> Vec<Row> {
     let mlp = 128 * (2 * 784 * 512 + 3 * 512 * 512 + 3 * 512 * 10);
     let cnn = 128 * (2 * 26 * 26 * 9 * 32 + 3 * 24 * 24 * 9 * 32 * 64 + 3 * 9216 * 128 + 3 * 128 * 10);
     let lstm = 32 * (3 * 100 * (64 + 128) * 512 + 3 * 128);
-    let sparse = |m: &mut Sequential| m.compile(Adam::new(1e-3), SparseCategoricalCrossentropy::new(), ());
-    let binary = |m: &mut Sequential| m.compile(Adam::new(1e-3), BinaryCrossentropy::new(), ());
+    let sparse = |m: &mut Model| m.compile(Adam::new(1e-3), SparseCategoricalCrossentropy::new(), ());
+    let binary = |m: &mut Model| m.compile(Adam::new(1e-3), BinaryCrossentropy::new(), ());
     let mlp = Step {
         model: || {
             Sequential::new([784])
@@ -88,7 +88,7 @@ fn labels(n: usize, classes: usize) -> Tensor {
 
 impl Step {
     /// The compiled model, and so many batches on the host.
-    fn prepare(&self, device: &Device, batches: usize) -> Result<(Sequential, Dataset)> {
+    fn prepare(&self, device: &Device, batches: usize) -> Result<(Model, Dataset)> {
         let mut model = (self.model)().on(device);
         (self.loss)(&mut model)?;
         let (x, y) = (self.data)(batches * self.batch);

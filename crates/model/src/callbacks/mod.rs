@@ -4,7 +4,7 @@ mod early_stopping;
 
 pub use early_stopping::EarlyStopping;
 
-use crate::model::Sequential;
+use crate::model::Model;
 use ibex_core::Result;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -16,7 +16,7 @@ pub type Logs = BTreeMap<String, f64>;
 #[derive(Debug)]
 pub struct Run<'a> {
     /// The model being trained.
-    pub model: &'a mut Sequential,
+    pub model: &'a mut Model,
     /// Set to end training after this epoch.
     pub stop: bool,
 }

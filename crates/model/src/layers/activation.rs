@@ -16,6 +16,6 @@ impl Layer for Activation {
     }
 
     fn call(&self, x: &Tensor, _cx: &mut Context) -> Result<Tensor> {
-        Ok(self.apply(x))
+        Ok(self.activate(x))
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta` along one axis (Ioffe and Szegedy 2015). Any shape with a batch and that axis.
 ///
 /// While training, mean and (biased) variance are those of the batch, and the moving averages become `moving * momentum + batch * (1 - momentum)`;
-/// otherwise they are the moving averages.
+/// otherwise they are the moving averages; a frozen layer uses those in training too, as in Keras.
 ///
 /// Computes in `f32` under every policy, and rounds its result.
 ///
@@ -110,7 +110,8 @@ impl Layer for BatchNormalization {
             weights.add("beta", [len], self.beta_initializer)?;
         }
         weights.add_state("moving_mean", [len], self.moving_mean_initializer)?;
-        weights.add_state("moving_variance", [len], self.moving_variance_initializer)
+        weights.add_state("moving_variance", [len], self.moving_variance_initializer)?;
+        Ok(())
     }
 
     fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor> {
@@ -121,7 +122,7 @@ impl Layer for BatchNormalization {
         aligned[axis] = x.shape()[axis];
         let weight = |cx: &Context, name: &str| cx.weight_as(name, DType::F32).reshape(aligned.clone());
 
-        let (mean, variance) = if cx.training() {
+        let (mean, variance) = if cx.training() && cx.trainable() {
             let [mean, variance] = x.moments_keep(&others);
             for (name, batch) in [("moving_mean", &mean), ("moving_variance", &variance)] {
                 let batch = batch.stop_gradient().reshape([x.shape()[axis]]);

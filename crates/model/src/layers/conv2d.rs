@@ -122,6 +122,6 @@ impl Layer for Conv2D {
         if self.use_bias {
             y = y + cx.weight("bias");
         }
-        Ok(self.activation.apply(&y))
+        Ok(self.activation.activate(&y))
     }
 }

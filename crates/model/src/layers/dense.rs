@@ -79,6 +79,6 @@ impl Layer for Dense {
         if self.use_bias {
             y = y + cx.weight("bias");
         }
-        Ok(self.activation.apply(&y))
+        Ok(self.activation.activate(&y))
     }
 }

@@ -45,7 +45,8 @@ impl Layer for Embedding {
     }
 
     fn build(&self, weights: &mut Weights, _input: &Shape) -> Result<()> {
-        weights.add("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer)
+        weights.add("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer)?;
+        Ok(())
     }
 
     fn check_data(&self, data: &Data) -> Result<()> {

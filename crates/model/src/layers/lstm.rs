@@ -104,9 +104,9 @@ impl LSTM {
         for t in 0..z.dim(1) {
             let gates = z.index(1, t) + h.matmul(recurrent);
             let gate = |k: usize| gates.narrow(-1, k * self.units, self.units);
-            let [i, f, o] = [0, 1, 3].map(|k| self.recurrent_activation.apply(&gate(k)));
-            c = f * &c + i * self.activation.apply(&gate(2));
-            h = o * self.activation.apply(&c);
+            let [i, f, o] = [0, 1, 3].map(|k| self.recurrent_activation.activate(&gate(k)));
+            c = f * &c + i * self.activation.activate(&gate(2));
+            h = o * self.activation.activate(&c);
             outputs.push(h.clone());
         }
         Tensor::stack(&outputs, 1)

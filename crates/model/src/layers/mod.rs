@@ -2,17 +2,23 @@
 //!
 //! To add one, write its file and its line in the `layers!` list below.
 
+mod context;
+mod weights;
 mod window;
 
+pub use context::Context;
+pub(crate) use context::{Pass, floats_as};
+pub(crate) use weights::Draw;
+pub use weights::{Weight, Weights};
 pub use window::Pair;
 
 use crate::config::{self, Config};
-use crate::initializers::Initializer;
-use crate::model::Named;
+use crate::graph::{Instance, SymbolicInputs, SymbolicTensor};
 use crate::policy::DTypePolicy;
-use ibex_core::{DType, Data, Error, ErrorKind, Result, Shape, Tensor, Variable};
+use ibex_core::{Data, Error, ErrorKind, Result, Shape, Tensor};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::panic::Location;
 use std::sync::{PoisonError, RwLock};
 
 /// Declares the layer files and makes their layers known to [`from_config`].
@@ -39,14 +45,17 @@ layers! {
     embedding: Embedding;
     flatten: Flatten;
     lstm: LSTM;
+    merge: Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract;
+    operator: Operator;
     pooling2d: MaxPooling2D, AveragePooling2D;
     reshape: Reshape;
 }
 
 /// A step of a model: what weights it has, and how it computes its output.
 ///
-/// A layer holds its configuration only. Its weights belong to the model and are found by name, so that a layer of your own is one `impl`:
-/// see `examples/custom_layer.rs`.
+/// A layer holds its configuration only. Its weights belong to its [`Instance`] and are found by name, so that a layer of your own is one `impl`:
+/// see `examples/custom_layer.rs`. A layer of one input and one output has [`Layer::build`] and [`Layer::call`]; one of several has
+/// [`Layer::build_all`] and [`Layer::call_all`].
 pub trait Layer: Debug + Send + Sync + 'static {
     /// The class name in summaries and files: `"Dense"`.
     fn class_name(&self) -> &'static str;
@@ -66,12 +75,12 @@ pub trait Layer: Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Looks at the numbers that the model is given, if this is its first layer, before anything runs on them.
+    /// [`Layer::build`] for a layer of several inputs.
     ///
     /// # Errors
-    /// `Value` for a number that the layer does not take, saying which.
-    fn check_data(&self, _data: &Data) -> Result<()> {
-        Ok(())
+    /// As [`Layer::build`].
+    fn build_all(&self, weights: &mut Weights, inputs: &[Shape]) -> Result<()> {
+        self.build(weights, one(inputs)?)
     }
 
     /// Computes the output. An invalid tensor operation needs no `?`: the model finds it in the result. A float input comes in the
@@ -79,14 +88,91 @@ pub trait Layer: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// If the layer can not do with such an input.
-    fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor>;
+    fn call(&self, _x: &Tensor, _cx: &mut Context) -> Result<Tensor> {
+        Err(Error::unsupported(format!(
+            "{} has neither `call` nor `call_all`; implement one of them",
+            self.class_name()
+        )))
+    }
 
-    /// The layer under a policy of its own, whatever the model's is: `.add(Dense::new(10).dtype(Float32))`.
-    fn dtype(self, policy: DTypePolicy) -> Named
+    /// [`Layer::call`] for a layer of several inputs or outputs.
+    ///
+    /// # Errors
+    /// As [`Layer::call`].
+    fn call_all(&self, inputs: &[Tensor], cx: &mut Context) -> Result<Vec<Tensor>> {
+        Ok(vec![self.call(one(inputs)?, cx)?])
+    }
+
+    /// Does the mask of the (first) input hold for the output too, unless [`Context::set_mask`] says otherwise? Else the mask ends here.
+    fn supports_masking(&self) -> bool {
+        false
+    }
+
+    /// Looks at the numbers that the model is given, if this layer is the first to get them, before anything runs on them.
+    ///
+    /// # Errors
+    /// `Value` for a number that the layer does not take, saying which.
+    fn check_data(&self, _data: &Data) -> Result<()> {
+        Ok(())
+    }
+
+    /// The layer under a name of your choice.
+    fn named(self, name: impl Into<String>) -> Instance
     where
         Self: Sized,
     {
-        Named::new(Box::new(self), Some(policy))
+        Instance::from(self).named(name)
+    }
+
+    /// The layer under a policy of its own, whatever the model's is: `.add(Dense::new(10).dtype(Float32))`.
+    fn dtype(self, policy: DTypePolicy) -> Instance
+    where
+        Self: Sized,
+    {
+        Instance::from(self).dtype(policy)
+    }
+
+    /// The layer with weights that training changes, or (`false`) keeps as they are.
+    fn trainable(self, trainable: bool) -> Instance
+    where
+        Self: Sized,
+    {
+        Instance::from(self).trainable(trainable)
+    }
+
+    /// The layer as one that can be applied several times, always with the same weights.
+    fn shared(self) -> Instance
+    where
+        Self: Sized,
+    {
+        Instance::from(self)
+    }
+
+    /// The layer's output for symbolic tensors: Keras's `Dense(8)(x)` is `Dense::new(8).apply(&x)`, `Add()([a, b])` is `Add::new().apply([&a, &b])`.
+    /// A mistake is kept in the result and reported by [`Model::new`](crate::Model::new).
+    #[track_caller]
+    fn apply(self, inputs: impl SymbolicInputs) -> SymbolicTensor
+    where
+        Self: Sized,
+    {
+        Instance::from(self).apply_at(inputs, Location::caller())
+    }
+
+    /// [`Layer::apply`] for a layer of several outputs, such as an `LSTM` that gives its state.
+    #[track_caller]
+    fn apply_all(self, inputs: impl SymbolicInputs) -> Vec<SymbolicTensor>
+    where
+        Self: Sized,
+    {
+        Instance::from(self).apply_all_at(inputs, Location::caller())
+    }
+}
+
+/// The input of a layer that takes one.
+fn one<T>(inputs: &[T]) -> Result<&T> {
+    match inputs {
+        [input] => Ok(input),
+        _ => Err(Error::model(format!("takes one input, got {}", inputs.len()))),
     }
 }
 
@@ -103,160 +189,6 @@ impl<L: Layer + serde::de::DeserializeOwned> FromConfig for L {
     fn from_config(config: Config) -> Result<Self> {
         config::load(config)
     }
-}
-
-/// A weight that a layer declared.
-#[derive(Clone, Debug)]
-pub struct Weight {
-    /// Its variable; the name is `layer/weight`.
-    pub variable: Variable,
-    /// Does the optimizer change it?
-    pub trainable: bool,
-}
-
-/// The weights of a layer while it is built.
-#[derive(Debug)]
-pub struct Weights<'a> {
-    layer: &'a str,
-    seed: u64,
-    /// Number of weights that the layers before have.
-    before: usize,
-    list: Vec<Weight>,
-}
-
-impl<'a> Weights<'a> {
-    pub(crate) fn new(layer: &'a str, seed: u64, before: usize) -> Self {
-        Weights { layer, seed, before, list: Vec::new() }
-    }
-
-    pub(crate) fn into_list(self) -> Vec<Weight> {
-        self.list
-    }
-
-    /// Declares an `f32` weight that the optimizer trains.
-    ///
-    /// # Errors
-    /// `Value` if the layer has a weight of this name already.
-    pub fn add(&mut self, name: &str, shape: impl Into<Shape>, initializer: Initializer) -> Result<()> {
-        self.push(name, self.draw(shape, initializer), true)
-    }
-
-    /// Declares an `f32` weight that only the layer itself changes: a moving average. It is `f32` in [`Context::weight`] under every policy.
-    ///
-    /// # Errors
-    /// As [`Weights::add`].
-    pub fn add_state(&mut self, name: &str, shape: impl Into<Shape>, initializer: Initializer) -> Result<()> {
-        self.push(name, self.draw(shape, initializer), false)
-    }
-
-    /// Initial numbers for the next weight to be declared, for those that need more than an initializer.
-    ///
-    /// Poisoned if there is no memory for so many.
-    pub fn draw(&self, shape: impl Into<Shape>, initializer: Initializer) -> Tensor {
-        let shape = shape.into();
-        // Drawn in `f64`: asked for first, since a file may name any size.
-        let count = shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d));
-        if count.is_none_or(|count| Vec::<f64>::new().try_reserve_exact(count).is_err()) {
-            return Tensor::poisoned(Error::out_of_memory(format!("no memory for a weight of shape {shape}")));
-        }
-        initializer.tensor(&shape, self.seed, (self.before + self.list.len()) as u32)
-    }
-
-    /// Declares a weight with a given initial value.
-    ///
-    /// # Errors
-    /// As [`Weights::add`]; the error of a poisoned value.
-    pub fn push(&mut self, name: &str, initial: Tensor, trainable: bool) -> Result<()> {
-        let name = format!("{}/{name}", self.layer);
-        if self.list.iter().any(|w| w.variable.name() == name) {
-            return Err(Error::value(format!("weight {name} is declared twice")));
-        }
-        self.list.push(Weight { variable: Variable::new(name, initial)?, trainable });
-        Ok(())
-    }
-}
-
-/// What a layer sees while it computes.
-#[derive(Debug)]
-pub struct Context<'a> {
-    pub(crate) layer: &'a str,
-    pub(crate) weights: &'a [Weight],
-    pub(crate) training: bool,
-    /// The element type of the layer's policy.
-    pub(crate) compute: DType,
-    /// `u32 (2,)`: differs in every training step.
-    pub(crate) key: &'a Tensor,
-    /// The next stream of random numbers.
-    pub(crate) stream: &'a mut u32,
-    /// Sum of the terms that layers add to the loss.
-    pub(crate) losses: &'a mut Vec<Tensor>,
-}
-
-impl Context<'_> {
-    /// True while the model is trained, false while it is evaluated or predicts.
-    pub fn training(&self) -> bool {
-        self.training
-    }
-
-    /// The element type that the layer computes in: `f32` unless a [`DTypePolicy`] says otherwise.
-    pub fn compute_dtype(&self) -> DType {
-        self.compute
-    }
-
-    /// The value of a weight by the name it was declared with, poisoned if there is none: in the compute type if it is trained, as it is
-    /// stored if it is state, which `f16` would make too coarse to be averaged.
-    #[track_caller]
-    pub fn weight(&self, name: &str) -> Tensor {
-        match self.find(name) {
-            Ok(weight) if weight.trainable => floats_as(weight.variable.value(), self.compute),
-            Ok(weight) => weight.variable.value(),
-            Err(error) => Tensor::poisoned(error),
-        }
-    }
-
-    /// The value of a weight in an element type of your choice: for layers that compute in `f32` inside under every policy.
-    #[track_caller]
-    pub fn weight_as(&self, name: &str, dtype: DType) -> Tensor {
-        match self.find(name) {
-            Ok(weight) => weight.variable.value().cast(dtype),
-            Err(error) => Tensor::poisoned(error),
-        }
-    }
-
-    /// Gives a weight a new value in every training step: for moving averages. Other floats are cast to the weight's type.
-    ///
-    /// # Errors
-    /// `Value` if there is no such weight, `Shape` or `DType` if the value does not fit.
-    #[track_caller]
-    pub fn assign(&self, name: &str, value: &Tensor) -> Result<()> {
-        let variable = &self.find(name)?.variable;
-        variable.assign(floats_as(value.clone(), variable.dtype()))
-    }
-
-    /// Uniform `f32` numbers in `[0, 1)`, others in every training step and for every call.
-    #[track_caller]
-    pub fn uniform(&mut self, shape: impl Into<Shape>) -> Tensor {
-        let stream = *self.stream;
-        *self.stream += 1;
-        Tensor::random_uniform(self.key, stream, shape)
-    }
-
-    /// Adds a scalar term to the loss.
-    pub fn add_loss(&mut self, loss: Tensor) {
-        self.losses.push(loss);
-    }
-
-    fn find(&self, name: &str) -> Result<&Weight> {
-        let full = format!("{}/{name}", self.layer);
-        let found = self.weights.iter().find(|w| w.variable.name() == full);
-        found.ok_or_else(|| Error::value(format!("no weight {name:?}; `build` must declare it")))
-    }
-}
-
-/// Floats of any width in another; everything else as it is.
-#[track_caller]
-pub(crate) fn floats_as(x: Tensor, dtype: DType) -> Tensor {
-    if x.dtype().is_float() && dtype.is_float() { x.cast(dtype) } else { x }
 }
 
 type Loader = fn(Config) -> Result<Box<dyn Layer>>;
@@ -280,6 +212,9 @@ pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Layer>> {
     let own = REGISTERED.read().unwrap_or_else(PoisonError::into_inner).get(class_name).copied();
     match own.or_else(|| built_in(class_name)) {
         Some(loader) => loader(config),
+        None if ["Sequential", "Functional"].contains(&class_name) => {
+            Ok(Box::new(crate::saving::nested_from_config(config, class_name == "Sequential")?))
+        }
         None => Err(Error::new(
             ErrorKind::Unsupported,
             format!(

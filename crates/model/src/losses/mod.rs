@@ -1,9 +1,11 @@
 //! Losses: what training makes small. Formulas, constants and reductions are those of Keras 3.
 
 mod crossentropy;
+mod outputs;
 mod regression;
 
 pub use crossentropy::{BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy};
+pub use outputs::{IntoLosses, Weighted};
 pub use regression::{MeanAbsoluteError, MeanSquaredError};
 
 use crate::config::Config;
@@ -89,6 +91,19 @@ pub trait Loss: Debug + Send + Sync + 'static {
     fn sparse_targets(&self) -> bool {
         false
     }
+
+    /// How many times it counts in the sum over all outputs.
+    fn weight(&self) -> f32 {
+        1.0
+    }
+
+    /// The loss with a weight in the sum over all outputs (Keras's `loss_weights`): `(a, b.weighted(0.3))`.
+    fn weighted(self, weight: f32) -> Weighted<Self>
+    where
+        Self: Sized,
+    {
+        Weighted { loss: self, weight }
+    }
 }
 
 /// One that is chosen at run time.
@@ -115,6 +130,10 @@ impl Loss for Box<dyn Loss> {
 
     fn sparse_targets(&self) -> bool {
         (**self).sparse_targets()
+    }
+
+    fn weight(&self) -> f32 {
+        (**self).weight()
     }
 }
 

@@ -1,20 +1,27 @@
-//! Training, evaluation and prediction over whole data sets.
+//! Training over whole data sets.
 
-use super::{Sequential, Source, step::Kind};
+use super::rows::Rows;
+use super::source::{self, Feed};
+use super::{Batches, Examples, Model, Source, step::Kind};
 use crate::callbacks::{Callback, Logs, Run};
 use crate::history::History;
 use crate::progress::Progress;
-use ibex_core::{Arg, DType, Data, Device, Error, Result, Shape, Tensor};
-use ibex_data::{View, gather_rows};
-use std::sync::Arc;
+use ibex_core::{Data, Error, Result, Tensor};
+use std::collections::BTreeMap;
 
 /// How to train: `Fit::epochs(5).batch_size(128).validation(&test)`.
 #[derive(Debug)]
 pub struct Fit<'a> {
     epochs: usize,
+    initial_epoch: usize,
     batch_size: usize,
-    validation: Option<Result<View>>,
+    steps_per_epoch: Option<usize>,
+    validation: Option<Result<Feed>>,
     validation_split: f64,
+    validation_batch_size: Option<usize>,
+    validation_freq: usize,
+    validation_steps: Option<usize>,
+    class_weight: BTreeMap<i64, f32>,
     shuffle: bool,
     verbose: u8,
     callbacks: Vec<Box<dyn Callback + 'a>>,
@@ -25,26 +32,46 @@ impl<'a> Fit<'a> {
     pub fn epochs(epochs: usize) -> Self {
         Fit {
             epochs,
+            initial_epoch: 0,
             batch_size: 32,
+            steps_per_epoch: None,
             validation: None,
             validation_split: 0.0,
+            validation_batch_size: None,
+            validation_freq: 1,
+            validation_steps: None,
+            class_weight: BTreeMap::new(),
             shuffle: true,
             verbose: 1,
             callbacks: Vec::new(),
         }
     }
 
-    /// Samples in one step; the last batch of an epoch may be smaller.
+    /// Samples in one step; the last batch of an epoch may be smaller. [`Batches`] have sizes of their own.
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size;
         self
     }
 
+    /// The number of the first epoch, from 0, to go on with a training: as many are trained as are missing to [`Fit::epochs`].
+    #[must_use]
+    pub fn initial_epoch(mut self, epoch: usize) -> Self {
+        self.initial_epoch = epoch;
+        self
+    }
+
+    /// Ends an epoch after so many steps. [`Batches`] go on from there in the next.
+    #[must_use]
+    pub fn steps_per_epoch(mut self, steps: usize) -> Self {
+        self.steps_per_epoch = Some(steps);
+        self
+    }
+
     /// Data to evaluate after every epoch.
     #[must_use]
     pub fn validation(mut self, data: impl Source) -> Self {
-        self.validation = Some(data.view());
+        self.validation = Some(data.feed());
         self
     }
 
@@ -53,6 +80,35 @@ impl<'a> Fit<'a> {
     #[must_use]
     pub fn validation_split(mut self, share: f64) -> Self {
         self.validation_split = share;
+        self
+    }
+
+    /// Samples in one step of evaluation; [`Fit::batch_size`] by default.
+    #[must_use]
+    pub fn validation_batch_size(mut self, batch_size: usize) -> Self {
+        self.validation_batch_size = Some(batch_size);
+        self
+    }
+
+    /// Evaluates after every so many epochs only.
+    #[must_use]
+    pub fn validation_freq(mut self, epochs: usize) -> Self {
+        self.validation_freq = epochs.max(1);
+        self
+    }
+
+    /// Evaluates so many batches only.
+    #[must_use]
+    pub fn validation_steps(mut self, steps: usize) -> Self {
+        self.validation_steps = Some(steps);
+        self
+    }
+
+    /// How much the loss of samples of a class counts: `[(0, 1.0), (1, 5.0)]`; of other classes 1. For models with one output, whose targets are class
+    /// numbers or one-hot. Weights of samples stand in the data: `(x, y, sample_weight)`.
+    #[must_use]
+    pub fn class_weight(mut self, weights: impl IntoIterator<Item = (i64, f32)>) -> Self {
+        self.class_weight = weights.into_iter().collect();
         self
     }
 
@@ -78,41 +134,75 @@ impl<'a> Fit<'a> {
     }
 }
 
-/// Rows of host memory, ready to be gathered into batches.
-pub(super) struct Rows {
-    pub x: Column,
-    pub y: Column,
+/// Data on the host: rows to be gathered, or batches as they come.
+pub(super) enum Supply {
+    Rows(Rows, Examples),
+    Batches(Batches),
 }
 
-pub(super) struct Column {
-    data: Arc<Data>,
-    /// Shape of one row.
-    row: Shape,
+/// The steps of one epoch over a supply.
+pub(super) struct Steps<'s> {
+    supply: &'s mut Supply,
+    order: Vec<u32>,
+    batch_size: usize,
+    limit: Option<usize>,
+    done: usize,
+    class_weight: &'s BTreeMap<i64, f32>,
 }
 
-impl Column {
-    pub fn spec(&self, batch: usize) -> (Shape, DType) {
-        (Shape::from([&[batch], &self.row[..]].concat()), self.data.dtype())
+impl Supply {
+    /// The steps of an epoch, shuffled by a seed and the number of the epoch.
+    pub fn steps<'s>(
+        &'s mut self,
+        batch_size: usize,
+        limit: Option<usize>,
+        shuffle: Option<(u64, u32)>,
+        class_weight: &'s BTreeMap<i64, f32>,
+    ) -> Steps<'s> {
+        let order = match (&*self, shuffle) {
+            (Supply::Rows(_, examples), Some((seed, epoch))) => examples.shuffled(seed, epoch),
+            (Supply::Rows(_, examples), None) => examples.indices(),
+            (Supply::Batches(_), _) => Vec::new(),
+        };
+        if let (Supply::Batches(batches), None) = (&mut *self, limit) {
+            batches.restart();
+        }
+        Steps { supply: self, order, batch_size, limit, done: 0, class_weight }
     }
 
-    pub fn gather(&self, indices: &[u32], out: &mut [u8], error: &mut Option<Error>) {
-        if let Err(e) = gather_rows(&self.data, self.row.elements(), indices, out) {
-            error.get_or_insert(e);
+    /// The number of steps of an epoch, if it is known before.
+    pub fn count(&self, batch_size: usize, limit: Option<usize>) -> Option<usize> {
+        match self {
+            Supply::Rows(_, examples) => Some(examples.len().div_ceil(batch_size).min(limit.unwrap_or(usize::MAX))),
+            Supply::Batches(_) => limit,
         }
     }
 }
 
-/// The tensor's numbers in host memory.
-async fn column(device: &Device, tensor: &Tensor) -> Result<Column> {
-    let row = Shape::from(tensor.check()?.shape().get(1..).unwrap_or_default());
-    let data = match tensor.data() {
-        Some(data) => data.clone(),
-        None => Arc::new(device.read(tensor).await?),
-    };
-    Ok(Column { data, row })
+impl Steps<'_> {
+    /// Starts the next step on the device; false when the epoch is over.
+    pub async fn next(&mut self, model: &mut Model, kind: Kind, what: &str) -> Result<bool> {
+        if self.limit.is_some_and(|limit| self.done >= limit) {
+            return Ok(false);
+        }
+        match &mut *self.supply {
+            Supply::Rows(rows, _) => {
+                let Some(batch) = self.order.chunks(self.batch_size).nth(self.done) else { return Ok(false) };
+                model.step(kind, rows, batch)?;
+            }
+            Supply::Batches(batches) => {
+                let Some(batch) = batches.next(self.limit.is_some()) else { return Ok(false) };
+                let batch = weigh(batch.map_err(|e| e.context(what))?, self.class_weight)?;
+                let rows = model.rows(&batch, what).await?;
+                model.step(kind, &rows, &batch.indices())?;
+            }
+        }
+        self.done += 1;
+        Ok(true)
+    }
 }
 
-impl Sequential {
+impl Model {
     /// Trains the model. Not there in a browser, where it is `fit_async(..).await`.
     ///
     /// # Errors
@@ -123,65 +213,74 @@ impl Sequential {
         ibex_core::backend::block_on(self.fit_async(data, fit))
     }
 
-    /// [`Sequential::fit`], waiting for the device without blocking the thread.
+    /// [`Model::fit`], waiting for the device without blocking the thread.
     ///
     /// # Errors
-    /// As [`Sequential::fit`].
+    /// As [`Model::fit`].
     pub async fn fit_async(&mut self, data: impl Source, fit: Fit<'_>) -> Result<History> {
         self.training()?;
-        let Fit { epochs, batch_size, validation, validation_split, shuffle, verbose, mut callbacks } = fit;
-        if batch_size == 0 {
+        let Fit { epochs, initial_epoch, batch_size, steps_per_epoch, shuffle, verbose, .. } = fit;
+        let Fit { validation_freq, validation_steps, class_weight, mut callbacks, .. } = fit;
+        let validation_batch_size = fit.validation_batch_size.unwrap_or(batch_size);
+        if batch_size == 0 || validation_batch_size == 0 {
             return Err(Error::value("fit: batch_size must be at least 1"));
         }
-        let mut view = data.view().map_err(|e| e.context("fit"))?;
-        let mut held_out = validation.transpose().map_err(|e| e.context("fit: validation data"))?;
-        if held_out.is_none() && validation_split != 0.0 {
-            let (train, rest) = split(&view, validation_split)?;
-            (view, held_out) = (train, Some(rest));
+        let mut feed = data.feed().map_err(|e| e.context("fit"))?;
+        let mut held_out = fit.validation.transpose().map_err(|e| e.context("fit: validation data"))?;
+        if held_out.is_none() && fit.validation_split != 0.0 {
+            let (train, rest) = split(feed, fit.validation_split)?;
+            (feed, held_out) = (train, Some(rest));
         }
-        let rows = self.rows(&view, "fit").await?;
-        let held_out = match held_out {
-            Some(view) => Some((self.rows(&view, "fit: validation data").await?, view)),
+        if let source::Kind::Examples(examples) = feed.0 {
+            feed = weigh(examples, &class_weight)?.into();
+        }
+        let mut supply = self.supply(feed, "fit").await?;
+        let mut held_out = match held_out {
+            Some(feed) => Some(self.supply(feed, "fit: validation data").await?),
             None => None,
         };
 
-        let steps = view.len().div_ceil(batch_size);
-        let mut history = History::new(epochs, steps);
+        let mut steps = supply.count(batch_size, steps_per_epoch);
+        let mut history = History::new(epochs, steps.unwrap_or(0));
         let mut run = Run { model: self, stop: false };
         for callback in &mut callbacks {
             callback.on_train_begin(&mut run)?;
         }
-        for epoch in 0..epochs {
+        for epoch in initial_epoch..epochs {
             for callback in &mut callbacks {
                 callback.on_epoch_begin(epoch, &mut run)?;
             }
             let mut progress = Progress::new(verbose, steps);
             progress.epoch(epoch, epochs);
-            let seed = run.model.seed_value();
-            let order = if shuffle { view.shuffled(seed, run.model.epochs()) } else { view.indices() };
-            run.model.reset_totals()?;
-            for (i, batch) in order.chunks(batch_size).enumerate() {
-                run.model.step(Kind::Train, &rows, batch)?;
-                if progress.due(i + 1) {
+            let order = shuffle.then(|| (run.model.seed_value(), run.model.epochs()));
+            run.model.reset_metrics()?;
+            let mut epoch_steps = supply.steps(batch_size, steps_per_epoch, order, &class_weight);
+            let mut step = 0;
+            while !run.stop && epoch_steps.next(run.model, Kind::Train, "fit").await? {
+                step += 1;
+                if progress.due(step) {
                     let logs = run.model.running_totals().await?;
-                    progress.show(i + 1, &logs);
+                    progress.show(step, &logs);
                 }
                 for callback in &mut callbacks {
-                    callback.on_train_batch_end(i, &mut run)?;
+                    callback.on_train_batch_end(step - 1, &mut run)?;
                 }
             }
+            if step == 0 && !run.stop {
+                return Err(Error::value("fit: the data has no batches for this epoch"));
+            }
+            (steps, history.steps) = (Some(step), step);
             run.model.set_epochs(run.model.epochs().wrapping_add(1));
             let mut logs = run.model.totals().await?;
-            if let Some((rows, view)) = &held_out {
-                let values =
-                    run.model.evaluate_rows(rows, &view.indices(), batch_size, &mut Progress::new(0, 0)).await?;
+            if let Some(held_out) = held_out.as_mut().filter(|_| (epoch + 1).is_multiple_of(validation_freq)) {
+                let values = run.model.evaluate_supply(held_out, validation_batch_size, validation_steps, 0).await?;
                 logs.extend(values.into_iter().map(|(name, value)| (format!("val_{name}"), value)));
             }
             for callback in &mut callbacks {
                 callback.on_epoch_end(epoch, &mut logs, &mut run)?;
             }
             history.push(epoch, &logs);
-            progress.finish(&logs);
+            progress.finish(step, &logs);
             if run.stop {
                 break;
             }
@@ -192,145 +291,51 @@ impl Sequential {
         Ok(history)
     }
 
-    /// The loss and the metrics on data, by name. Not there in a browser, where it is `evaluate_async(..).await`.
-    ///
-    /// # Errors
-    /// As [`Sequential::fit`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn evaluate(&mut self, data: impl Source, batch_size: usize) -> Result<Logs> {
-        ibex_core::backend::block_on(self.evaluate_async(data, batch_size))
-    }
-
-    /// [`Sequential::evaluate`], waiting for the device without blocking the thread.
-    ///
-    /// # Errors
-    /// As [`Sequential::fit`].
-    pub async fn evaluate_async(&mut self, data: impl Source, batch_size: usize) -> Result<Logs> {
-        self.training()?;
-        if batch_size == 0 {
-            return Err(Error::value("evaluate: batch_size must be at least 1"));
-        }
-        let view = data.view().map_err(|e| e.context("evaluate"))?;
-        let rows = self.rows(&view, "evaluate").await?;
-        self.evaluate_rows(&rows, &view.indices(), batch_size, &mut Progress::new(0, 0)).await
-    }
-
-    async fn evaluate_rows(
-        &mut self,
-        rows: &Rows,
-        order: &[u32],
-        batch: usize,
-        progress: &mut Progress,
-    ) -> Result<Logs> {
-        self.reset_totals()?;
-        for (i, batch) in order.chunks(batch).enumerate() {
-            self.step(Kind::Evaluate, rows, batch)?;
-            if progress.due(i + 1) {
-                progress.show(i + 1, &Logs::new());
-            }
-        }
-        self.totals().await
-    }
-
-    /// Predictions for inputs `(n, ..)`, in batches of 32 as in Keras, and `f32` under every policy (Keras gives the last layer's compute type).
-    /// Not there in a browser, where it is `predict_async(..).await`.
-    ///
-    /// # Errors
-    /// If the inputs do not fit the model; whatever the device reports.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn predict(&mut self, x: &Tensor) -> Result<Tensor> {
-        ibex_core::backend::block_on(self.predict_async(x, 32))
-    }
-
-    /// [`Sequential::predict`] with a batch size, waiting for the device without blocking the thread.
-    ///
-    /// # Errors
-    /// As [`Sequential::predict`].
-    pub async fn predict_async(&mut self, x: &Tensor, batch_size: usize) -> Result<Tensor> {
-        self.check()?;
-        let device = self.open()?;
-        self.check_input(x, "predict")?;
-        let column = column(&device, x).await?;
-        self.check_data(&column, "predict")?;
-        let n = x.dim(0);
-        let all: Vec<u32> =
-            (0..u32::try_from(n).map_err(|_| Error::shape("predict: more than 2^32 samples"))?).collect();
-        let mut bytes = Vec::new();
-        let mut row = self.output_shape().clone();
-        let mut dtype = DType::F32;
-        // Results are read one batch behind, while the device works on the next.
-        let mut pending: Option<Tensor> = None;
-        for batch in all.chunks(batch_size.max(1)) {
-            let plan = self.plan(Kind::Predict, &[column.spec(batch.len())])?;
-            let mut error = None;
-            let mut fill = |out: &mut [u8]| column.gather(batch, out, &mut error);
-            let mut outputs = plan.run(&mut [Arg::Fill(&mut fill)])?;
-            error.map_or(Ok(()), Err)?;
-            let next = outputs.pop();
-            if let Some(done) = std::mem::replace(&mut pending, next) {
-                bytes.extend_from_slice(device.read(&done).await?.as_bytes());
-            }
-        }
-        if let Some(last) = pending {
-            (row, dtype) = (Shape::from(&last.shape()[1..]), last.dtype());
-            bytes.extend_from_slice(device.read(&last).await?.as_bytes());
-        }
-        Ok(Tensor::from_data(Data::from_bytes(dtype, &bytes)?, [&[n], &row[..]].concat()))
-    }
-
-    pub(super) fn check_input(&self, x: &Tensor, what: &str) -> Result<()> {
-        let x = x.check().map_err(|e| e.context(what))?;
-        if x.rank() == 0 || x.shape()[1..] != self.input_shape()[..] {
-            let want = super::batched(self.input_shape());
-            return Err(Error::shape(format!("{what}: inputs have shape {}, the model takes {want}", x.shape())));
-        }
-        if x.dtype() != self.input_dtype() {
-            let want = self.input_dtype();
-            return Err(Error::dtype(format!("{what}: inputs are {}, the model takes {want}; cast them", x.dtype())));
-        }
-        Ok(())
-    }
-
-    /// Lets the first layer look at the inputs.
-    fn check_data(&self, x: &Column, what: &str) -> Result<()> {
-        let first = self.nodes().first().map_or(Ok(()), |node| {
-            node.layer
-                .check_data(&x.data)
-                .map_err(|e| e.context(format!("layer {} ({})", node.name, node.layer.class_name())))
-        });
-        first.map_err(|e| e.context(format!("{what}: x")))
-    }
-
-    /// Checks data against the model and brings it to host memory.
-    pub(super) async fn rows(&mut self, view: &View, what: &str) -> Result<Rows> {
-        let device = self.open()?;
-        let data = view.dataset();
-        self.check_input(&data.x, what)?;
-        if view.is_empty() {
-            return Err(Error::value(format!("{what}: there are no samples")));
-        }
-        let rows = Rows { x: column(&device, &data.x).await?, y: column(&device, &data.y).await? };
-        let order = view.indices();
-        let used = order.first().map_or(0..0, |&first| first as usize..first as usize + order.len());
-        finite(&rows.x, used.clone()).map_err(|e| e.context(format!("{what}: x")))?;
-        finite(&rows.y, used).map_err(|e| e.context(format!("{what}: y")))?;
-        self.check_data(&rows.x, what)?;
-        let loss = &self.training()?.loss;
-        loss.check_targets(&rows.y.data, self.output_shape()).map_err(|e| e.context(format!("{what}: y")))?;
-        Ok(rows)
+    pub(super) async fn supply(&self, feed: Feed, what: &str) -> Result<Supply> {
+        Ok(match feed.0 {
+            source::Kind::Examples(examples) => Supply::Rows(self.rows(&examples, what).await?, examples),
+            source::Kind::Batches(batches) => Supply::Batches(batches),
+        })
     }
 
     fn step(&mut self, kind: Kind, rows: &Rows, batch: &[u32]) -> Result<()> {
-        let plan = self.plan(kind, &[rows.x.spec(batch.len()), rows.y.spec(batch.len())])?;
-        let (mut x_error, mut y_error) = (None, None);
-        let mut x = |out: &mut [u8]| rows.x.gather(batch, out, &mut x_error);
-        let mut y = |out: &mut [u8]| rows.y.gather(batch, out, &mut y_error);
-        plan.run(&mut [Arg::Fill(&mut x), Arg::Fill(&mut y)])?;
-        x_error.or(y_error).map_or(Ok(()), Err)
+        let plan = self.plan(kind, &rows.specs(batch.len()))?;
+        rows.run(&plan, batch).map(drop)
     }
 
-    fn reset_totals(&self) -> Result<()> {
-        self.training()?.totals.iter().try_for_each(|v| v.set(&Data::F32(vec![0.0; 2])))
+    /// One training step on a batch: the loss and the metrics, averaged over all batches since [`Model::reset_metrics`] as in Keras. Not there in a
+    /// browser.
+    ///
+    /// # Errors
+    /// As [`Model::fit`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn train_on_batch(&mut self, batch: impl Source) -> Result<Logs> {
+        self.on_batch(batch, Kind::Train, "train_on_batch")
+    }
+
+    /// One evaluation step on a batch; else as [`Model::train_on_batch`].
+    ///
+    /// # Errors
+    /// As [`Model::evaluate`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn test_on_batch(&mut self, batch: impl Source) -> Result<Logs> {
+        self.on_batch(batch, Kind::Evaluate, "test_on_batch")
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn on_batch(&mut self, batch: impl Source, kind: Kind, what: &str) -> Result<Logs> {
+        let examples = batch.feed().and_then(Feed::first).map_err(|e| e.context(what))?;
+        let rows = ibex_core::backend::block_on(self.rows(&examples, what))?;
+        self.step(kind, &rows, &examples.indices())?;
+        ibex_core::backend::block_on(self.totals())
+    }
+
+    /// Starts the averages of the loss and the metrics anew, as every epoch does.
+    ///
+    /// # Errors
+    /// `Model` before `compile`.
+    pub fn reset_metrics(&mut self) -> Result<()> {
+        self.training()?.totals().try_for_each(|v| v.set(&Data::F32(vec![0.0; 2])))
     }
 
     /// The loss and the metrics so far, if looking costs nothing.
@@ -339,10 +344,10 @@ impl Sequential {
     }
 
     /// The loss and the metrics of the epoch.
-    async fn totals(&self) -> Result<Logs> {
+    pub(super) async fn totals(&self) -> Result<Logs> {
         let device = self.open()?;
         let mut logs = Logs::new();
-        for total in &self.training()?.totals {
+        for total in self.training()?.totals() {
             let value = total.value();
             let data = device.read(&value).await?.to_f64();
             logs.insert(total.name().to_string(), data[0] / data[1]);
@@ -352,36 +357,46 @@ impl Sequential {
 }
 
 /// The first part, and the last `share`, rounded as Keras rounds.
-fn split(view: &View, share: f64) -> Result<(View, View)> {
-    let n = view.len();
+fn split(feed: Feed, share: f64) -> Result<(Feed, Feed)> {
+    let source::Kind::Examples(examples) = feed.0 else {
+        return Err(Error::value(
+            "fit: validation_split needs data in arrays; give batches to validate on by `validation`",
+        ));
+    };
+    let n = examples.len();
     let middle = (n as f64 * (1.0 - share)).floor();
     if !(share > 0.0 && share < 1.0) || middle < 1.0 || middle as usize >= n {
         return Err(Error::value(format!("fit: validation_split {share} of {n} samples leaves one part empty")));
     }
-    view.split_at(middle as usize)
+    let (train, rest) = examples.split_at(middle as usize);
+    Ok((train.into(), rest.into()))
 }
 
-/// Looks for NaN and infinities in some samples.
-fn finite(column: &Column, samples: std::ops::Range<usize>) -> Result<()> {
-    let width = column.row.elements();
-    let range = samples.start * width..samples.end * width;
-    let bad = match &*column.data {
-        Data::F32(v) => {
-            v[range.clone()].iter().position(|v| !v.is_finite()).map(|i| (i, v[range.start + i].to_string()))
-        }
-        Data::F16(_) | Data::BF16(_) => {
-            let v = &column.data.to_f64()[range.clone()];
-            v.iter().position(|v| !v.is_finite()).map(|i| (i, v[i].to_string()))
-        }
-        _ => None,
-    };
-    match bad {
-        None => Ok(()),
-        Some((at, value)) => {
-            let sample = samples.start + at / width.max(1);
-            Err(Error::value(format!(
-                "sample {sample} holds {value}; training needs finite numbers, so clean the data first"
-            )))
-        }
+/// Gives every example the weight of its class.
+fn weigh(mut examples: Examples, class_weight: &BTreeMap<i64, f32>) -> Result<Examples> {
+    if class_weight.is_empty() {
+        return Ok(examples);
     }
+    let [y] = &examples.targets[..] else {
+        return Err(Error::value("fit: class_weight is for models with one output; give sample weights instead"));
+    };
+    if !examples.weights.is_empty() {
+        return Err(Error::value("fit: class_weight and sample weights are both given; multiply them yourself"));
+    }
+    let Some(data) = y.data() else {
+        return Err(Error::value("fit: class_weight needs targets that are numbers on the host; read them first"));
+    };
+    let (values, rows) = (data.to_f64(), y.dim(0));
+    let width = values.len().checked_div(rows).unwrap_or(0);
+    if width > 1 && y.rank() > 2 {
+        return Err(Error::shape(format!("fit: class_weight needs one class for a sample, y has shape {}", y.shape())));
+    }
+    let class = |row: &[f64]| match row {
+        [one] => one.round() as i64,
+        _ => (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a))).map_or(0, |i| i as i64),
+    };
+    let weights: Vec<f32> =
+        values.chunks(width.max(1)).map(|row| *class_weight.get(&class(row)).unwrap_or(&1.0)).collect();
+    examples.weights = vec![Tensor::from_vec(weights, [rows])];
+    Ok(examples)
 }

@@ -1,43 +1,66 @@
-//! Models: layers in a row, with their weights, training and prediction.
+//! Models: layers between inputs and outputs, with their training and prediction.
 
+mod batches;
+mod compile;
+mod evaluate;
 mod fit;
 mod profile;
+mod rows;
+mod sequential;
 mod source;
 mod step;
 mod summary;
 
+pub use batches::Batches;
 pub use fit::Fit;
 pub use profile::{KernelTime, Profile};
-pub use source::Source;
+pub use sequential::Sequential;
+pub use source::{Examples, Feed, Source, Tensors};
+
+pub(crate) use compile::Training;
 
 use crate::device::default_device;
-use crate::layers::{Context, Layer, Weight, Weights, floats_as};
-use crate::losses::Loss;
-use crate::metrics::{IntoMetrics, Metric};
-use crate::optimizers::{LossScale, LossScaleOptimizer, Optimizer};
+use crate::graph::{Graph, Instance, Nested, Node, SymbolicInputs, SymbolicTensor};
+use crate::layers::Weight;
 use crate::policy::DTypePolicy;
 use ibex_core::{DType, Data, Device, Error, Plan, Result, Shape, Tensor, Variable, random};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Shapes and element types of a program's arguments.
 type Specs = Vec<(Shape, DType)>;
 
-/// Layers in a row.
+/// Layers between inputs and outputs, with everything that trains and runs them.
 ///
-/// Adding a layer builds it at once. A mistake (an input that a layer does not take) is kept and reported by whatever is called next, so that
-/// models read without `?`.
+/// [`Sequential::new`] makes one of layers in a row; [`Model::new`] one of any shape:
+///
+/// ```
+/// use ibex::prelude::*;
+///
+/// # fn main() -> ibex::Result<()> {
+/// let image = Input::new([8, 8, 3]);
+/// let age = Input::new([1]).named("age");
+/// let seen = Flatten::new().apply(&Conv2D::new(4, 3).activation(Relu).apply(&image));
+/// let both = Concatenate::new().apply([&seen, &age]);
+/// let score = Dense::new(1).named("score").apply(&both);
+/// let mut model = Model::new([&image, &age], &score)?;
+/// model.compile(Adam::new(1e-3), MeanSquaredError::new(), ())?;
+///
+/// let (images, ages) = (Tensor::rand([16, 8, 8, 3], 0), Tensor::rand([16, 1], 1));
+/// model.fit(([&images, &ages], &ages), Fit::epochs(1).verbose(0))?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub struct Sequential {
+pub struct Model {
     name: String,
-    input: Shape,
-    input_dtype: DType,
+    sequential: bool,
+    pub(crate) graph: Arc<Graph>,
     seed: u64,
     policy: DTypePolicy,
     /// Epochs of training so far, which number the orders of shuffling.
     epochs: u32,
-    nodes: Vec<Node>,
     broken: Option<Error>,
     device: Option<Device>,
     /// `u32 (2,)`: the seed and the number of training steps, the key of all random numbers.
@@ -46,113 +69,53 @@ pub struct Sequential {
     /// Why a loaded model could not be compiled.
     uncompiled: Option<Error>,
     plans: HashMap<(step::Kind, Specs), Arc<Plan>>,
+    /// The model as a layer of others.
+    layer: OnceLock<Instance>,
 }
 
-/// A layer in its place.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub name: String,
-    pub layer: Box<dyn Layer>,
-    pub weights: Vec<Weight>,
-    /// Its own policy, if it does not follow the model's.
-    pub policy: Option<DTypePolicy>,
-    /// What it computes in.
-    compute: DType,
-    /// Output shape without the batch axis.
-    pub output: Shape,
-    /// Element type of the output.
-    dtype: DType,
-    /// Where it was added.
-    site: &'static Location<'static>,
-}
-
-/// What `compile` sets.
-#[derive(Debug)]
-pub(crate) struct Training {
-    pub optimizer: Box<dyn Optimizer>,
-    pub loss: Box<dyn Loss>,
-    pub metrics: Vec<Box<dyn Metric>>,
-    /// `i32`, `f32`: steps done, and the learning rate.
-    pub iterations: Variable,
-    pub learning_rate: Variable,
-    /// For every trainable weight, in order, its slots.
-    pub slots: Vec<Vec<Variable>>,
-    /// With an optimizer that scales the loss.
-    pub scaling: Option<Scaling>,
-    /// `f32 (2,)` each: sum and count of the loss, then of every metric.
-    pub totals: Vec<Variable>,
-}
-
-/// The state of dynamic loss scaling.
-#[derive(Debug)]
-pub(crate) struct Scaling {
-    pub rule: LossScale,
-    /// `f32`: the factor of the loss.
-    pub scale: Variable,
-    /// `i32`: steps with finite gradients since the factor changed.
-    pub steps: Variable,
-}
-
-/// A layer with its name and its policy, for [`Sequential::add`].
-#[derive(Debug)]
-pub struct Named {
-    name: Option<String>,
-    policy: Option<DTypePolicy>,
-    layer: Box<dyn Layer>,
-}
-
-impl Named {
-    /// A layer that follows its own policy, or else the model's.
-    pub(crate) fn new(layer: Box<dyn Layer>, policy: Option<DTypePolicy>) -> Self {
-        Named { name: None, policy, layer }
-    }
-}
-
-impl<L: Layer> From<L> for Named {
-    fn from(layer: L) -> Self {
-        Named::new(Box::new(layer), None)
-    }
-}
-
-impl From<Box<dyn Layer>> for Named {
-    fn from(layer: Box<dyn Layer>) -> Self {
-        Named::new(layer, None)
-    }
-}
-
-impl Sequential {
-    /// A model for inputs of the given shape (without the batch axis), `f32`.
-    pub fn new(input: impl Into<Shape>) -> Self {
-        Sequential::with_dtype(input, DType::F32)
+impl Model {
+    /// A model of all layers between some inputs and some outputs.
+    ///
+    /// # Errors
+    /// The first mistake that was made on the way to the outputs, with its place; `Model` if an output depends on an input that is not given, or if
+    /// two layers have one name.
+    #[track_caller]
+    pub fn new(inputs: impl SymbolicInputs, outputs: impl SymbolicInputs) -> Result<Model> {
+        let site = Location::caller();
+        let made = Graph::new(inputs.list(), outputs.list()).and_then(|graph| {
+            graph.draw(0)?;
+            Ok(Model::of(graph, "functional", false))
+        });
+        made.map_err(|e| e.at(site))
     }
 
-    /// A model for inputs of the given shape (without the batch axis) and element type: `I32` before an `Embedding`.
-    pub fn with_dtype(input: impl Into<Shape>, dtype: DType) -> Self {
-        Sequential {
-            name: "sequential".into(),
-            input: input.into(),
-            input_dtype: dtype,
+    pub(crate) fn of(graph: Graph, name: &str, sequential: bool) -> Model {
+        Model {
+            name: name.into(),
+            sequential,
+            graph: Arc::new(graph),
             seed: 0,
             policy: DTypePolicy::default(),
             epochs: 0,
-            nodes: Vec::new(),
             broken: None,
             device: None,
             key: None,
             training: None,
             uncompiled: None,
             plans: HashMap::new(),
+            layer: OnceLock::new(),
         }
     }
 
-    /// The seed of initial weights, dropout and shuffling; 0 by default. Set it before adding layers.
+    /// The seed of initial weights, dropout and shuffling; 0 by default. Weights are drawn anew.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        if !self.nodes.is_empty() {
-            self.broken
-                .get_or_insert(Error::model("set the seed before adding layers: their weights are drawn already"));
-        }
         self.seed = seed;
+        self.key = None;
+        self.plans.clear();
+        if let Err(error) = self.graph.draw_again(seed) {
+            self.broken.get_or_insert(error);
+        }
         self
     }
 
@@ -162,9 +125,6 @@ impl Sequential {
     #[doc(alias = "set_dtype_policy")]
     pub fn dtype_policy(mut self, policy: DTypePolicy) -> Self {
         self.policy = policy;
-        for node in &mut self.nodes {
-            node.compute = node.policy.unwrap_or(policy).compute_dtype();
-        }
         if self.training.take().is_some() {
             self.uncompiled = Some(Error::model("the dtype policy was changed after compile; compile the model again"));
         }
@@ -172,10 +132,11 @@ impl Sequential {
         self
     }
 
-    /// The model's name in summaries.
+    /// The model's name in summaries, and as a layer.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self.layer = OnceLock::new();
         self
     }
 
@@ -187,126 +148,71 @@ impl Sequential {
         self
     }
 
-    /// Adds a layer, named after its class: `dense`, `dense_1`, ...
+    /// Adds a layer after the output, named after its class: `dense`, `dense_1`, ... It is built at once. A mistake (an input that the layer does not
+    /// take) is kept and reported by whatever is called next, so that models read without `?`.
     #[must_use]
     #[track_caller]
     #[allow(clippy::should_implement_trait, reason = "Keras's name")]
-    pub fn add(self, layer: impl Into<Named>) -> Self {
-        self.push(layer.into(), Location::caller())
-    }
-
-    /// Adds a layer under a name of your choice.
-    #[must_use]
-    #[track_caller]
-    pub fn add_named(self, name: impl Into<String>, layer: impl Into<Named>) -> Self {
-        self.push(Named { name: Some(name.into()), ..layer.into() }, Location::caller())
-    }
-
-    fn push(mut self, named: Named, site: &'static Location<'static>) -> Self {
+    pub fn add(mut self, layer: impl Into<Instance>) -> Self {
+        let site = Location::caller();
         self.plans.clear();
         if self.broken.is_none()
-            && let Err(error) = self.try_push(named, site)
+            && let Err(error) = self.try_add(layer.into(), site)
         {
             self.broken = Some(error.at(site));
         }
         self
     }
 
-    fn try_push(&mut self, named: Named, site: &'static Location<'static>) -> Result<()> {
-        let Named { name, policy, layer } = named;
+    fn try_add(&mut self, instance: Instance, site: &'static Location<'static>) -> Result<()> {
         if self.training.is_some() {
             return Err(Error::model(
                 "add layers before compile: the optimizer keeps state for the weights of all layers",
             ));
         }
-        let name = name.unwrap_or_else(|| self.free_name(&snake_case(layer.class_name())));
-        if self.nodes.iter().any(|n| n.name == name) {
-            return Err(Error::model(format!("two layers are named {name:?}; give one another name")));
-        }
-        let class = layer.class_name();
-        let describe = |input: &Shape| format!("layer {name} ({class}) for input {}", batched(input));
-        let input = self.nodes.last().map_or(&self.input, |n| &n.output).clone();
-        let before = self.nodes.iter().map(|n| n.weights.len()).sum();
-        // A batch of 2 stands for any: axes of length 1 broadcast and would hide mistakes.
-        let sample = Shape::from([&[2], &input[..]].concat());
-        let mut weights = Weights::new(&name, self.seed, before);
-        layer.build(&mut weights, &sample).map_err(|e| e.context(describe(&input)))?;
-        let weights = weights.into_list();
-        let compute = policy.unwrap_or(self.policy).compute_dtype();
-        let (output, dtype) = (Shape::default(), compute);
-        let node = Node { name: name.clone(), layer, weights, policy, compute, output, dtype, site };
-        let dtype = self.nodes.last().map_or(self.input_dtype, |n| n.dtype);
-        let x = Tensor::zeros(sample, dtype).stop_gradient();
-        let y = node.call(&x, false, &Tensor::random_key(0), &mut 0, &mut Vec::new())?;
-        let output = match y.shape().split_first() {
-            Some((2, rest)) => Shape::from(rest),
-            _ => {
-                return Err(
-                    Error::shape(format!("its output {} has lost the batch axis", y.shape())).context(describe(&input))
-                );
-            }
+        let [output] = &self.graph.outputs[..] else {
+            return Err(Error::model("a layer can be added to a model with one output"));
         };
-        self.nodes.push(Node { output, dtype: y.dtype(), ..node });
+        let class = snake_case(instance.layer().class_name());
+        let label = instance.name().map_or_else(|| self.free_name(&class), str::to_string);
+        let mut outputs = instance.place(&label, vec![output.clone()], site)?;
+        outputs.truncate(1);
+        let graph = Graph::new(self.graph.inputs.clone(), outputs)?;
+        graph.draw(self.seed)?;
+        self.graph = Arc::new(graph);
+        self.layer = OnceLock::new();
         Ok(())
     }
 
     fn free_name(&self, base: &str) -> String {
-        let taken = |name: &str| self.nodes.iter().any(|n| n.name == name);
-        if !taken(base) {
-            return base.to_string();
-        }
-        (1..).map(|i| format!("{base}_{i}")).find(|name| !taken(name)).unwrap_or_default()
+        let taken = |name: &str| self.graph.nodes.iter().any(|n| n.name() == name);
+        let numbered = (1..).map(|i| format!("{base}_{i}"));
+        std::iter::once(base.to_string()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
     }
 
-    /// Sets the optimizer, the loss and the metrics: one kind in an array, or several in a tuple. Where a layer computes in `f16`, the optimizer
-    /// becomes a [`LossScaleOptimizer`] if it is none.
-    ///
-    /// # Errors
-    /// The mistake of a layer that was added before; `Model` if there are no layers; `Value` for an option out of its domain.
-    pub fn compile(&mut self, optimizer: impl Optimizer, loss: impl Loss, metrics: impl IntoMetrics) -> Result<()> {
-        self.compile_boxed(Box::new(optimizer), Box::new(loss), metrics.into_metrics())
+    /// The model as a layer, applied to symbolic tensors: its weights are shared with the new model. Of several outputs the first.
+    #[track_caller]
+    pub fn apply(&self, inputs: impl SymbolicInputs) -> SymbolicTensor {
+        self.as_layer(Location::caller())
+            .map_or_else(SymbolicTensor::broken, |l| l.apply_at(inputs, Location::caller()))
     }
 
-    pub(crate) fn compile_boxed(
-        &mut self,
-        optimizer: Box<dyn Optimizer>,
-        loss: Box<dyn Loss>,
-        metrics: Vec<Box<dyn Metric>>,
-    ) -> Result<()> {
-        self.check()?;
-        let narrow = self.nodes.iter().any(|n| n.compute == DType::F16);
-        let optimizer = match optimizer.loss_scale() {
-            None if narrow => Box::new(LossScaleOptimizer::new(optimizer)),
-            _ => optimizer,
-        };
-        let scaling = optimizer.loss_scale().map(|rule| -> Result<Scaling> {
-            rule.check()?;
-            let scale = Variable::new("dynamic_scale", Tensor::scalar(rule.initial))?;
-            Ok(Scaling { rule, scale, steps: Variable::new("step_counter", Tensor::scalar(0i32))? })
-        });
-        let scaling = scaling.transpose()?;
-        let trainable = self.nodes.iter().flat_map(|n| &n.weights).filter(|w| w.trainable);
-        let mut slots = Vec::new();
-        for weight in trainable {
-            let v = &weight.variable;
-            let slot = |name: &&str| Variable::new(format!("{}/{name}", v.name()), Tensor::zeros(v.shape(), v.dtype()));
-            slots.push(optimizer.slots().iter().map(slot).collect::<Result<Vec<_>>>()?);
-        }
-        let zeros = |name: &str| Variable::new(name, Tensor::from_vec(vec![0f32; 2], [2]));
-        let names = std::iter::once("loss".to_string()).chain(metrics.iter().map(|m| m.name()));
-        let rate = optimizer.options().learning_rate;
-        self.training = Some(Training {
-            iterations: Variable::new("iteration", Tensor::scalar(0i32))?,
-            learning_rate: Variable::new("learning_rate", Tensor::scalar(rate))?,
-            totals: names.map(|name| zeros(&name)).collect::<Result<_>>()?,
-            optimizer,
-            loss,
-            metrics,
-            slots,
-            scaling,
-        });
-        self.plans.clear();
-        Ok(())
+    /// [`Model::apply`] for all outputs.
+    #[track_caller]
+    pub fn apply_all(&self, inputs: impl SymbolicInputs) -> Vec<SymbolicTensor> {
+        let broken = |e| vec![SymbolicTensor::broken(e)];
+        self.as_layer(Location::caller()).map_or_else(broken, |l| l.apply_all_at(inputs, Location::caller()))
+    }
+
+    fn as_layer(&self, site: &'static Location<'static>) -> Result<&Instance> {
+        self.check().map_err(|e| e.at(site))?;
+        let nested = || Nested { graph: self.graph.clone(), sequential: self.sequential };
+        Ok(self.layer.get_or_init(|| Instance::from(nested()).named(&self.name)))
+    }
+
+    /// Freezes all layers or lets them be trained. As in Keras, this takes effect with the next `compile`.
+    pub fn set_trainable(&self, trainable: bool) {
+        self.graph.nodes.iter().for_each(|n| n.set_trainable(trainable));
     }
 
     /// The first mistake made while layers were added.
@@ -316,7 +222,7 @@ impl Sequential {
     pub fn check(&self) -> Result<()> {
         match &self.broken {
             Some(error) => Err(error.clone()),
-            None if self.nodes.is_empty() => Err(Error::model("the model has no layers; add some")),
+            None if self.graph.nodes.is_empty() => Err(Error::model("the model has no layers; add some")),
             None => Ok(()),
         }
     }
@@ -326,27 +232,68 @@ impl Sequential {
         &self.name
     }
 
-    /// Shape of an input without the batch axis.
+    /// Was it made as layers in a row, by [`Sequential::new`]?
+    pub fn is_sequential(&self) -> bool {
+        self.sequential
+    }
+
+    /// Shape of the (first) input without the batch axis.
     pub fn input_shape(&self) -> &Shape {
-        &self.input
+        self.graph.inputs[0].shape()
     }
 
-    /// Shape of an output without the batch axis.
+    /// Shape of the (first) output without the batch axis.
     pub fn output_shape(&self) -> &Shape {
-        self.nodes.last().map_or(&self.input, |n| &n.output)
+        self.graph.outputs[0].shape()
     }
 
-    pub(crate) fn nodes(&self) -> &[Node] {
-        &self.nodes
+    /// The inputs, for models of your own.
+    pub fn inputs(&self) -> &[SymbolicTensor] {
+        &self.graph.inputs
     }
 
-    pub(crate) fn input_dtype(&self) -> DType {
-        self.input_dtype
+    /// The outputs, for models of your own.
+    pub fn outputs(&self) -> &[SymbolicTensor] {
+        &self.graph.outputs
     }
 
-    /// All weights, in the order of layers, within a layer as declared.
+    /// Names of the inputs.
+    pub fn input_names(&self) -> &[String] {
+        &self.graph.input_names
+    }
+
+    /// Names of the outputs: of the layers that make them.
+    pub fn output_names(&self) -> Vec<String> {
+        self.graph.output_names()
+    }
+
+    /// The layers, in the order of their weights.
+    pub fn layers(&self) -> &[Node] {
+        &self.graph.nodes
+    }
+
+    /// The layer of a name.
+    ///
+    /// # Errors
+    /// `Value` if there is none, naming those that there are.
+    pub fn get_layer(&self, name: &str) -> Result<&Node> {
+        self.graph.nodes.iter().find(|n| n.name() == name).ok_or_else(|| {
+            let known: Vec<&str> = self.graph.nodes.iter().map(Node::name).collect();
+            Error::value(format!("the model has no layer {name:?}; its layers are {}", known.join(", ")))
+        })
+    }
+
+    /// All weights, in the order of layers, within a layer as declared; shared ones once.
     pub fn weights(&self) -> impl Iterator<Item = &Weight> {
-        self.nodes.iter().flat_map(|n| &n.weights)
+        self.named_weights().into_iter().map(|(_, weight)| weight)
+    }
+
+    /// All weights with their names in this model: `dense/kernel`.
+    pub(crate) fn named_weights(&self) -> Vec<(String, &Weight)> {
+        let mut seen = HashSet::new();
+        let all = self.graph.nodes.iter().flat_map(|n| n.weights().iter().map(move |w| (n, w)));
+        let first = all.filter(|(_, w)| seen.insert(w.variable.id()));
+        first.map(|(n, w)| (format!("{}/{}", n.name(), w.name()), w)).collect()
     }
 
     /// Number of all elements of all weights.
@@ -354,7 +301,7 @@ impl Sequential {
         self.weights().map(|w| w.variable.shape().elements()).sum()
     }
 
-    /// The numbers of all weights, in the order of [`Sequential::weights`]. Not there in a browser.
+    /// The numbers of all weights, in the order of [`Model::weights`]. Not there in a browser.
     ///
     /// # Errors
     /// Whatever the device reports.
@@ -374,34 +321,6 @@ impl Sequential {
             return Err(Error::shape(format!("the model has {count} weights, got {} arrays", values.len())));
         }
         self.weights().zip(values).try_for_each(|(w, data)| w.variable.set(data))
-    }
-
-    /// The optimizer's learning rate from now on.
-    ///
-    /// # Errors
-    /// `Model` before `compile`.
-    pub fn set_learning_rate(&self, rate: f32) -> Result<()> {
-        self.training()?.learning_rate.set(&Data::F32(vec![rate]))
-    }
-
-    /// The factor that the loss is multiplied by at the moment, before gradients are computed and divided by it; 1 without
-    /// [`LossScaleOptimizer`]. Not there in a browser.
-    ///
-    /// # Errors
-    /// `Model` before `compile`; whatever the device reports.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn loss_scale(&self) -> Result<f32> {
-        let Some(scaling) = &self.training()?.scaling else { return Ok(1.0) };
-        let scale = self.open()?.read_now(&scaling.scale.value())?;
-        Ok(scale.to_f64()[0] as f32)
-    }
-
-    pub(crate) fn training(&self) -> Result<&Training> {
-        self.check()?;
-        self.training.as_ref().ok_or_else(|| match &self.uncompiled {
-            Some(error) => error.clone(),
-            None => Error::model("compile the model before training or evaluating it"),
-        })
     }
 
     pub(crate) fn leave_uncompiled(&mut self, error: Error) {
@@ -426,6 +345,10 @@ impl Sequential {
         self.seed
     }
 
+    pub(crate) fn set_seed(&mut self, seed: u64) {
+        self.seed = seed;
+    }
+
     pub(crate) fn policy(&self) -> DTypePolicy {
         self.policy
     }
@@ -438,37 +361,6 @@ impl Sequential {
         self.epochs = epochs;
     }
 }
-
-impl Node {
-    /// Computes the layer's output and finds mistakes in it.
-    pub fn call(
-        &self,
-        x: &Tensor,
-        training: bool,
-        key: &Tensor,
-        stream: &mut u32,
-        losses: &mut Vec<Tensor>,
-    ) -> Result<Tensor> {
-        let (layer, weights, compute) = (&self.name, &self.weights, self.compute);
-        let mut cx = Context { layer, weights, training, compute, key, stream, losses };
-        let y = self.layer.call(&floats_as(x.clone(), compute), &mut cx).and_then(|y| y.check().cloned());
-        y.map_err(|e| {
-            let what = format!(
-                "layer {} ({}) for input {}",
-                self.name,
-                self.layer.class_name(),
-                batched(x.shape().get(1..).unwrap_or_default())
-            );
-            // The user's own layers show where they went wrong, ours where they were added.
-            let ours = e.site().is_none_or(|s| s.file().starts_with(SOURCES));
-            let e = e.context(what);
-            if ours { e.moved_to(self.site) } else { e }
-        })
-    }
-}
-
-/// The folder of this crate's sources, as places in code name it.
-const SOURCES: &str = file!().split_at(file!().len() - "model/mod.rs".len()).0;
 
 /// `(None, 28, 28, 1)`
 pub(crate) fn batched(shape: &[usize]) -> String {

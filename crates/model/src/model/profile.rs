@@ -1,6 +1,6 @@
 //! Where the time of a program goes, kernel by kernel.
 
-use super::{Sequential, Source, step::Kind};
+use super::{Model, Source, step::Kind};
 use ibex_core::backend::Counters;
 use ibex_core::{Arg, Plan, Result};
 use ibex_data::io::write_atomic;
@@ -143,21 +143,19 @@ impl fmt::Display for Profile {
     }
 }
 
-impl Sequential {
+impl Model {
     /// Runs training steps on the first batch of the data and measures each kernel; `None` where the device has no clock. Trains the model by
     /// `runs + 2` steps. Not there in a browser.
     ///
     /// # Errors
-    /// As [`Sequential::fit`].
+    /// As [`Model::fit`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn profile(&mut self, data: impl Source, batch_size: usize, runs: usize) -> Result<Option<Profile>> {
         self.training()?;
-        let view = data.view()?;
-        let rows = ibex_core::backend::block_on(self.rows(&view, "profile"))?;
-        let batch: Vec<u32> = view.indices().into_iter().take(batch_size).collect();
-        let plan = self.plan(Kind::Train, &[rows.x.spec(batch.len()), rows.y.spec(batch.len())])?;
-        let mut x = |out: &mut [u8]| rows.x.gather(&batch, out, &mut None);
-        let mut y = |out: &mut [u8]| rows.y.gather(&batch, out, &mut None);
-        Profile::measure(&plan, &mut [Arg::Fill(&mut x), Arg::Fill(&mut y)], runs)
+        let examples = data.feed()?.first()?;
+        let rows = ibex_core::backend::block_on(self.rows(&examples, "profile"))?;
+        let batch: Vec<u32> = examples.indices().into_iter().take(batch_size).collect();
+        let plan = self.plan(Kind::Train, &rows.specs(batch.len()))?;
+        rows.with_args(&batch, |args| Profile::measure(&plan, args, runs))
     }
 }

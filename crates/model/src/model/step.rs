@@ -1,23 +1,25 @@
 //! The three programs of a model: a training step, an evaluation step, a prediction.
 
-use super::{Scaling, Sequential, Training};
-use crate::layers::floats_as;
+use super::Model;
+use super::compile::{Scaling, Trained, Training};
+use crate::graph::Masked;
+use crate::layers::{Pass, floats_as};
 use crate::optimizers::{self, Step};
-use ibex_core::{DType, Error, Plan, Result, Shape, Tensor};
+use ibex_core::{DType, Error, Plan, Result, Shape, Tensor, Variable};
 use std::sync::Arc;
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
-    /// `(x, y)`, no results: weights, optimizer state, loss and metrics are updated in place.
+    /// Inputs, targets and maybe sample weights, no results: weights, optimizer state, loss and metrics are updated in place.
     Train,
-    /// `(x, y)`, no results: loss and metrics are updated in place.
+    /// As `Train`, no results: loss and metrics are updated in place.
     Evaluate,
-    /// `(x)` to predictions.
+    /// Inputs to predictions.
     Predict,
 }
 
-impl Sequential {
+impl Model {
     /// The compiled program for arguments of the given shapes, traced now if it is not there.
     pub(crate) fn plan(&mut self, kind: Kind, specs: &[(Shape, DType)]) -> Result<Arc<Plan>> {
         let at = (kind, specs.to_vec());
@@ -29,16 +31,17 @@ impl Sequential {
         self.device = Some(device.clone());
         let key = self.key()?;
         let plan = Plan::trace(&device, specs, |args| {
-            let training = kind == Kind::Train;
             let key_value = key.value();
-            let mut losses = Vec::new();
-            let y_pred = self.forward(&args[0], training, &key_value, &mut losses)?;
+            let mut pass = Pass::new(kind == Kind::Train, self.policy, &key_value);
+            let (inputs, rest) = args.split_at(self.graph.inputs.len());
+            let outputs = self.forward(inputs, &mut pass)?;
             if kind == Kind::Predict {
-                return Ok(vec![floats_as(y_pred, DType::F32)]);
+                return Ok(outputs.into_iter().map(|(y, _)| floats_as(y, DType::F32)).collect());
             }
             let t = self.training()?;
-            let loss = self.loss(t, args, &y_pred, &losses)?;
-            if training {
+            let (targets, weights) = rest.split_at(outputs.len());
+            let loss = self.loss(t, targets, weights, &outputs, &pass.losses)?;
+            if kind == Kind::Train {
                 self.update(t, &loss)?;
                 // The second word counts steps.
                 key.assign(&key_value + Tensor::from_vec(vec![0u32, 1], [2]))?;
@@ -50,48 +53,85 @@ impl Sequential {
         Ok(plan)
     }
 
-    /// The model's output for `x` as a tensor: for functions of your own, or for its gradients. It has the compute type of the last layer. Terms that
-    /// layers add to the loss are left out.
+    /// The model's (first) output for `x` as a tensor: for functions of your own, or for its gradients. It has the compute type of the last layer. Terms
+    /// that layers add to the loss are left out.
     ///
     /// # Errors
     /// If the input does not fit the model.
     pub fn call(&mut self, x: &Tensor, training: bool) -> Result<Tensor> {
-        self.check()?;
-        self.check_input(x, "call")?;
-        let key = self.key()?.value();
-        self.forward(x, training, &key, &mut Vec::new())
+        Ok(self.call_all(std::slice::from_ref(x), training)?.swap_remove(0))
     }
 
-    fn forward(&self, x: &Tensor, training: bool, key: &Tensor, losses: &mut Vec<Tensor>) -> Result<Tensor> {
-        let (mut y, mut stream) = (x.clone(), 0);
-        for node in self.nodes() {
-            y = node.call(&y, training, key, &mut stream, losses)?;
-        }
-        Ok(y)
+    /// [`Model::call`] for all inputs and outputs.
+    ///
+    /// # Errors
+    /// As [`Model::call`].
+    pub fn call_all(&mut self, inputs: &[Tensor], training: bool) -> Result<Vec<Tensor>> {
+        self.check()?;
+        self.check_inputs(inputs, "call")?;
+        let key = self.key()?.value();
+        let mut pass = Pass::new(training, self.policy, &key);
+        Ok(self.forward(inputs, &mut pass)?.into_iter().map(|(y, _)| y).collect())
+    }
+
+    fn forward(&self, inputs: &[Tensor], pass: &mut Pass) -> Result<Vec<Masked>> {
+        let inputs: Vec<Masked> = inputs.iter().map(|x| (x.clone(), None)).collect();
+        self.graph.run(&inputs, pass)
     }
 
     /// The scalar loss; also adds the batch to the sums of the loss and of every metric.
-    fn loss(&self, t: &Training, args: &[Tensor], y_pred: &Tensor, extra: &[Tensor]) -> Result<Tensor> {
+    fn loss(
+        &self,
+        t: &Training,
+        targets: &[Tensor],
+        weights: &[Tensor],
+        outputs: &[Masked],
+        extra: &[Tensor],
+    ) -> Result<Tensor> {
         // As in Keras, losses and metrics are computed in `f32` under every policy.
-        let (y_true, y_pred) = (&args[1], &floats_as(y_pred.clone(), DType::F32));
-        let each = t.loss.call(y_true, y_pred).and_then(|l| l.check().cloned());
-        let each = each.map_err(|e| e.context(format!("loss {} of the model's output", t.loss.class_name())))?;
-        let mut loss = t.loss.reduction().apply(&each, None);
+        let outputs: Vec<Masked> =
+            outputs.iter().map(|(y, mask)| (floats_as(y.clone(), DType::F32), mask.clone())).collect();
+        let batch = outputs[0].0.dim(0) as f32;
+        // One weight is for all outputs.
+        let weight = |output: usize| weights.get(output).or(weights.first());
+        let mut total: Option<Tensor> = None;
+        for (i, (y_pred, mask)) in outputs.iter().enumerate() {
+            let loss = t.loss(i);
+            let each = loss.call(&targets[i], y_pred).and_then(|l| l.check().cloned());
+            let each = each.map_err(|e| {
+                let which = if outputs.len() == 1 {
+                    "the model's output".into()
+                } else {
+                    format!("output {}", self.output_names()[i])
+                };
+                e.context(format!("loss {} of {which}", loss.class_name()))
+            })?;
+            let value = loss.reduction().apply(&each, weight(i));
+            let _ = mask;
+            if let Some(own) = t.loss_totals.get(i) {
+                add_to(own, &(&value * batch), batch)?;
+            }
+            let value = if loss.weight() == 1.0 { value } else { value * loss.weight() };
+            total = Some(total.map_or_else(|| value.clone(), |sum| sum + &value));
+        }
+        let mut loss = total.unwrap_or_else(|| Tensor::zeros([], DType::F32));
         for term in extra {
             loss = loss + floats_as(term.clone(), DType::F32);
         }
-        let batch = y_pred.dim(0) as f32;
-        add_to(&t.totals[0], &(&loss * batch), batch)?;
-        for (metric, total) in t.metrics.iter().zip(&t.totals[1..]) {
-            let values = metric.values(y_true, y_pred, t.loss.sparse_targets()).and_then(|v| v.check().cloned());
+        add_to(&t.loss_total, &(&loss * batch), batch)?;
+        for watched in &t.watched {
+            let metric = &watched.metric;
+            let (y_true, y_pred) = (&targets[watched.output], &outputs[watched.output].0);
+            let values = metric.values(y_true, y_pred, t.loss(watched.output).sparse_targets());
+            let values = values.and_then(|v| v.check().cloned());
             let values = values.map_err(|e| e.context(format!("metric {}", metric.name())))?;
-            add_to(total, &values.sum(&[]), values.shape().elements() as f32)?;
+            add_to(&watched.total, &values.sum(&[]), values.shape().elements() as f32)?;
         }
         Ok(loss)
     }
 
     fn update(&self, t: &Training, loss: &Tensor) -> Result<()> {
-        let weights: Vec<_> = self.weights().filter(|w| w.trainable).map(|w| &w.variable).collect();
+        let weights: Vec<&Variable> = t.trained.iter().map(|t| &t.variable).collect();
         let values: Vec<Tensor> = weights.iter().map(|v| v.value()).collect();
         let mut gradients = Vec::new();
         let scaled = t.scaling.as_ref().map(|s| loss * s.scale.value());
@@ -113,11 +153,11 @@ impl Sequential {
         let number = &iterations + 1;
         let step = Step { learning_rate: t.learning_rate.value(), number: number.cast(DType::F32) };
         let (decayed, gradients) = optimizers::prepare(t.optimizer.options(), &step, &values, &gradients);
-        for (i, variable) in weights.iter().enumerate() {
-            let slots: Vec<Tensor> = t.slots[i].iter().map(|s| s.value()).collect();
-            let (value, new) = t.optimizer.update(&step, &decayed[i], &gradients[i], &slots);
+        for (i, Trained { variable, slots }) in t.trained.iter().enumerate() {
+            let old: Vec<Tensor> = slots.iter().map(|s| s.value()).collect();
+            let (value, new) = t.optimizer.update(&step, &decayed[i], &gradients[i], &old);
             variable.assign(keep(value, &values[i]))?;
-            for ((slot, new), old) in t.slots[i].iter().zip(new).zip(&slots) {
+            for ((slot, new), old) in slots.iter().zip(new).zip(&old) {
                 slot.assign(keep(new, old))?;
             }
         }

@@ -1,13 +1,15 @@
 //! The table that `summary` prints, in the form of Keras 3.
 
-use super::{Sequential, batched};
+use super::{Model, batched};
+use crate::graph::Source;
 use std::fmt::Write;
 
-/// Widths of the three columns between their borders.
-const COLUMNS: [usize; 3] = [33, 24, 15];
+/// Widths of the columns between their borders: of layers in a row, and of others, which show what they are connected to.
+const ROW: [usize; 3] = [33, 24, 15];
+const GRAPH: [usize; 4] = [21, 19, 12, 19];
 
-impl Sequential {
-    /// A table of layers, output shapes and numbers of weights.
+impl Model {
+    /// A table of layers, output shapes and numbers of weights, and for models that are no row of layers what each is connected to.
     pub fn summary(&self) -> String {
         let mut out = String::new();
         // Writing to a string can not fail.
@@ -16,38 +18,44 @@ impl Sequential {
     }
 
     fn write_summary(&self, out: &mut String) -> std::fmt::Result {
+        let widths: &[usize] = if self.is_sequential() { &ROW } else { &GRAPH };
         let rule = |left: char, line: char, middle: char, right: char| {
-            let parts = COLUMNS.map(|w| String::from(line).repeat(w));
+            let parts: Vec<String> = widths.iter().map(|&w| String::from(line).repeat(w)).collect();
             format!("{left}{}{right}", parts.join(&middle.to_string()))
         };
-        let [a, b, c] = COLUMNS.map(|w| w - 2);
-        let row = |cells: [String; 3], border: char| {
-            let [name, shape, count] = cells;
-            format!("{border} {name:<a$} {border} {shape:<b$} {border} {count:>c$} {border}")
+        let row = |cells: &[&str], border: char| {
+            let cell = |(i, (text, width)): (usize, (&&str, &usize))| match i {
+                2 => format!("{text:>0$}", width - 2),
+                _ => format!("{text:<0$}", width - 2),
+            };
+            let cells: Vec<String> = cells.iter().zip(widths).enumerate().map(cell).collect();
+            format!("{border} {} {border}", cells.join(&format!(" {border} ")))
         };
         writeln!(out, "Model: \"{}\"", self.name)?;
         writeln!(out, "{}", rule('┏', '━', '┳', '┓'))?;
-        writeln!(out, "┃ {:<a$} ┃ {:<b$} ┃ {:>c$} ┃", "Layer (type)", "Output Shape", "Param #")?;
+        let titles = ["Layer (type)", "Output Shape", "Param #", "Connected to"];
+        writeln!(out, "{}", row(&titles[..widths.len()], '┃'))?;
         writeln!(out, "{}", rule('┡', '━', '╇', '┩'))?;
-        for (i, node) in self.nodes.iter().enumerate() {
+        for (i, cells) in self.rows_of_summary().into_iter().enumerate() {
             if i > 0 {
                 writeln!(out, "{}", rule('├', '─', '┼', '┤'))?;
             }
-            let params: usize = node.weights.iter().map(|w| w.variable.shape().elements()).sum();
-            let name = wrapped(&format!("{} ({})", node.name, node.layer.class_name()), a);
-            let shape = wrapped(&batched(&node.output), b);
-            let count = wrapped(&grouped(params), c);
-            for line in 0..name.len().max(shape.len()) {
-                let cell = |lines: &[String]| lines.get(line).cloned().unwrap_or_default();
-                writeln!(out, "{}", row([cell(&name), cell(&shape), cell(&count)], '│'))?;
+            let lines: Vec<Vec<String>> = cells
+                .iter()
+                .zip(widths)
+                .map(|(cell, width)| if self.is_sequential() { wrapped(cell, width - 2) } else { cut(cell, width - 2) })
+                .collect();
+            for line in 0..lines.iter().map(Vec::len).max().unwrap_or(0) {
+                let cells: Vec<&str> = lines.iter().map(|l| l.get(line).map_or("", |l| l)).collect();
+                writeln!(out, "{}", row(&cells, '│'))?;
             }
         }
         writeln!(out, "{}", rule('└', '─', '┴', '┘'))?;
         let count = |trainable: bool| -> usize {
-            self.weights().filter(|w| w.trainable == trainable).map(|w| w.variable.shape().elements()).sum()
+            self.weights().filter(|w| w.trainable() == trainable).map(|w| w.variable.shape().elements()).sum()
         };
         let (trainable, fixed) = (count(true), count(false));
-        let slots = self.training.iter().flat_map(|t| t.slots.iter().flatten());
+        let slots = self.training.iter().flat_map(|t| t.trained.iter().flat_map(|t| &t.slots));
         // The iteration count and the learning rate are variables too, the loss scale and its count of steps as well.
         let optimizer = match &self.training {
             Some(t) => slots.map(|s| s.shape().elements()).sum::<usize>() + if t.scaling.is_some() { 4 } else { 2 },
@@ -62,6 +70,42 @@ impl Sequential {
         }
         Ok(())
     }
+
+    /// Name and class, shape, number of weights, connections. Inputs stand first, and not at all before layers in a row.
+    fn rows_of_summary(&self) -> Vec<[String; 4]> {
+        let inputs = self.inputs().iter().zip(self.input_names()).filter(|_| !self.is_sequential());
+        let inputs = inputs
+            .map(|(t, name)| [format!("{name} (InputLayer)"), batched(t.shape()), "0".to_string(), "-".to_string()]);
+        let layers = self.layers().iter().map(|node| {
+            let params: usize = node.weights().iter().map(|w| w.variable.shape().elements()).sum();
+            let sources = node.applications.iter().flat_map(|a| &a.from);
+            let connected: Vec<String> = sources
+                .map(|source| match *source {
+                    Source::Input(i) => format!("{}[0][0]", self.input_names()[i]),
+                    Source::Layer(layer, application, output) => {
+                        format!("{}[{application}][{output}]", self.layers()[layer].name())
+                    }
+                })
+                .collect();
+            let title = format!("{} ({})", node.name(), node.layer().class_name());
+            [title, batched(node.output().shape()), grouped(params), connected.join(", ")]
+        });
+        inputs.chain(layers).collect()
+    }
+}
+
+/// One word in a line, unless more fit; what is too long ends in an ellipsis.
+fn cut(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let chars = word.chars().count();
+        match lines.last_mut() {
+            Some(last) if last.chars().count() + 1 + chars <= width => *last = format!("{last} {word}"),
+            _ if chars <= width => lines.push(word.into()),
+            _ => lines.push(word.chars().take(width - 1).chain(['…']).collect()),
+        }
+    }
+    lines
 }
 
 /// In lines of a width, broken between words where that is possible.

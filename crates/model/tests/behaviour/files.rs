@@ -27,14 +27,14 @@ impl Drop for Folder {
 }
 
 /// One of every layer that images can go through.
-fn every_layer() -> Sequential {
+fn every_layer() -> Model {
     Sequential::new([8, 8, 1])
         .named("every layer")
         .add(Conv2D::new(4, (3, 2)).strides((1, 2)).padding(Padding::Same).activation(Relu))
         .add(BatchNormalization::new().momentum(0.9))
         .add(MaxPooling2D::new(2))
         .add(AveragePooling2D::new((2, 1)).strides(1))
-        .add_named("seq", Reshape::new([-1, 4]))
+        .add(Reshape::new([-1, 4]).named("seq"))
         .add(LSTM::new(3).return_sequences(true))
         .add(LSTM::new(5).activation(Relu).go_backwards(true))
         .add(Tanh)
@@ -55,10 +55,10 @@ fn round_trip_of_every_layer() -> Result<()> {
         model.fit((&x, &y), Fit::epochs(2).batch_size(4).verbose(0))?;
         model.save(&path)?;
 
-        let mut loaded = Sequential::load(&path)?.on(&device);
+        let mut loaded = Model::load(&path)?.on(&device);
         assert_eq!(loaded.summary(), model.summary());
         assert_eq!(loaded.get_weights()?, model.get_weights()?);
-        let predict = |m: &mut Sequential| -> Result<Vec<f32>> { device.to_vec(&m.predict(&x)?) };
+        let predict = |m: &mut Model| -> Result<Vec<f32>> { device.to_vec(&m.predict(&x)?) };
         assert_eq!(predict(&mut loaded)?, predict(&mut model)?, "predictions");
         // Optimizer state, step count and random numbers go on where they were.
         let fit = || Fit::epochs(2).batch_size(4).verbose(0);
@@ -73,7 +73,7 @@ fn round_trip_of_every_layer() -> Result<()> {
 #[test]
 fn models_that_are_not_compiled() -> Result<()> {
     let bytes = block_on(every_layer().to_bytes())?;
-    let mut loaded = Sequential::from_bytes(&bytes)?;
+    let mut loaded = Model::from_bytes(&bytes)?;
     assert_eq!(loaded.predict(&Tensor::zeros([1, 8, 8, 1], DType::F32))?.shape()[..], [1, 3]);
     let error = loaded.evaluate((&Tensor::zeros([1, 8, 8, 1], DType::F32), &Tensor::from_vec(vec![0i32], [1])), 1);
     assert!(error.is_err_and(|e| e.to_string().contains("compile the model")));
@@ -86,22 +86,22 @@ fn damaged_files() -> Result<()> {
     let device = &devices()[0];
     let mut model = classifier(device)?;
     let bytes = block_on(model.to_bytes())?;
-    assert!(Sequential::from_bytes(&bytes).is_ok());
+    assert!(Model::from_bytes(&bytes).is_ok());
     for len in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
-        assert!(Sequential::from_bytes(&bytes[..len]).is_err(), "cut to {len} bytes");
+        assert!(Model::from_bytes(&bytes[..len]).is_err(), "cut to {len} bytes");
     }
     for bit in (0..bytes.len() * 8).step_by(11) {
         let mut bad = bytes.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
-        if let Ok(same) = Sequential::from_bytes(&bad) {
+        if let Ok(same) = Model::from_bytes(&bad) {
             // Only what says the same in other letters may pass.
             assert_eq!(same.get_weights()?, model.get_weights()?, "bit {bit}");
             assert_eq!(same.summary(), model.summary(), "bit {bit}");
         }
     }
     let longer = [&bytes[..], &[0; 8]].concat();
-    assert!(Sequential::from_bytes(&longer).is_err(), "bytes after the end");
-    let error = Sequential::from_bytes(&bytes[..bytes.len() - 1]).map(drop);
+    assert!(Model::from_bytes(&longer).is_err(), "bytes after the end");
+    let error = Model::from_bytes(&bytes[..bytes.len() - 1]).map(drop);
     assert!(error.is_err_and(|e| e.kind() == ErrorKind::Format));
     Ok(())
 }
@@ -112,7 +112,7 @@ fn files_that_can_not_be_written_or_read() -> Result<()> {
     let mut model = classifier(&devices()[0])?;
     let path = folder.0.join("none").join("model.safetensors");
     assert!(model.save(&path).is_err_and(|e| e.kind() == ErrorKind::Io && e.to_string().contains("none")));
-    assert!(Sequential::load(&path).is_err_and(|e| e.kind() == ErrorKind::Io && e.to_string().contains("none")));
+    assert!(Model::load(&path).is_err_and(|e| e.kind() == ErrorKind::Io && e.to_string().contains("none")));
     assert!(model.save(folder.0.join("m.keras")).is_err_and(|e| e.kind() == ErrorKind::Unsupported));
     // A disk that is full: the old file stays.
     #[cfg(target_os = "linux")]
@@ -136,7 +136,8 @@ impl Layer for Scaled {
         config::save(self)
     }
     fn build(&self, weights: &mut Weights, input: &Shape) -> Result<()> {
-        weights.add("scale", [input[1]], Initializer::Constant { value: self.start })
+        weights.add("scale", [input[1]], Initializer::Constant { value: self.start })?;
+        Ok(())
     }
     fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor> {
         Ok(x * cx.weight("scale") + 1.0)
@@ -152,10 +153,10 @@ fn layers_of_ones_own() -> Result<()> {
     model.fit((&x, &y), Fit::epochs(1).verbose(0))?;
     assert!(model.get_weights()?[0].to_f64().iter().all(|&v| v != 0.5 && (v - 0.5).abs() < 0.2), "it is trained");
     let bytes = block_on(model.to_bytes())?;
-    let unknown = Sequential::from_bytes(&bytes).map(drop).expect_err("not registered");
+    let unknown = Model::from_bytes(&bytes).map(drop).expect_err("not registered");
     assert_eq!(unknown.kind(), ErrorKind::Unsupported);
     assert!(unknown.to_string().contains("register::<Scaled>"), "{unknown}");
     register::<Scaled>("Scaled");
-    assert_eq!(Sequential::from_bytes(&bytes)?.get_weights()?, model.get_weights()?);
+    assert_eq!(Model::from_bytes(&bytes)?.get_weights()?, model.get_weights()?);
     Ok(())
 }

@@ -53,7 +53,7 @@ fn mistakes_in_configurations() {
 #[test]
 fn names() {
     let model =
-        Sequential::new([2]).add(Dense::new(2)).add(Dense::new(2)).add_named("head", Dense::new(2)).add(Dense::new(2));
+        Sequential::new([2]).add(Dense::new(2)).add(Dense::new(2)).add(Dense::new(2).named("head")).add(Dense::new(2));
     let names: Vec<&str> = model.weights().map(|w| w.variable.name()).collect();
     assert_eq!(
         names,
@@ -68,13 +68,13 @@ fn names() {
             "dense_2/bias"
         ]
     );
-    let twice = Sequential::new([2]).add_named("a", Dense::new(2)).add_named("a", Dense::new(2));
+    let twice = Sequential::new([2]).add(Dense::new(2).named("a")).add(Dense::new(2).named("a"));
     assert!(twice.check().is_err_and(|e| e.to_string().contains("two layers are named \"a\"")));
 }
 
 #[test]
 fn shapes() {
-    let output = |model: Sequential| model.check().map(|()| model.output_shape().to_vec()).map_err(|e| e.to_string());
+    let output = |model: Model| model.check().map(|()| model.output_shape().to_vec()).map_err(|e| e.to_string());
     assert_eq!(output(Sequential::new([9, 8, 2]).add(Conv2D::new(4, 3).strides((2, 1)))), Ok(vec![4, 6, 4]));
     assert_eq!(output(Sequential::new([9, 8, 2]).add(MaxPooling2D::new(2).padding(Padding::Same))), Ok(vec![5, 4, 2]));
     assert_eq!(output(Sequential::new([3, 4]).add(Reshape::new([2, -1, 3]))), Ok(vec![2, 2, 3]));

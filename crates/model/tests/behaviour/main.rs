@@ -24,7 +24,7 @@ fn points(n: usize) -> (Tensor, Tensor) {
 }
 
 /// A small classifier of [`points`].
-fn classifier(device: &Device) -> Result<Sequential> {
+fn classifier(device: &Device) -> Result<Model> {
     let mut model = Sequential::new([4])
         .seed(3)
         .on(device)

@@ -77,7 +77,8 @@ impl Layer for Idle {
         Ok(Config::new())
     }
     fn build(&self, weights: &mut Weights, _input: &Shape) -> Result<()> {
-        weights.add("spare", [3], Initializer::Ones)
+        weights.add("spare", [3], Initializer::Ones)?;
+        Ok(())
     }
     fn call(&self, x: &Tensor, _cx: &mut Context) -> Result<Tensor> {
         Ok(x.clone())

@@ -7,7 +7,7 @@ use ibex::prelude::*;
 use ibex::{Data, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-fn mixed(device: &Device, policy: DTypePolicy) -> Result<Sequential> {
+fn mixed(device: &Device, policy: DTypePolicy) -> Result<Model> {
     let mut model = Sequential::new([4])
         .seed(3)
         .on(device)
@@ -52,11 +52,11 @@ fn learns_under_every_policy() -> Result<()> {
 fn where_which_type_is() -> Result<()> {
     let device = &devices()[0];
     let x = Tensor::ones([2, 4], DType::F32);
-    let dtype = |model: Sequential| -> Result<DType> { Ok(model.on(device).call(&x, false)?.dtype()) };
+    let dtype = |model: Model| -> Result<DType> { Ok(model.on(device).call(&x, false)?.dtype()) };
     let model = || Sequential::new([4]).dtype_policy(MixedFloat16).add(Dense::new(3));
     assert_eq!(dtype(model())?, DType::F16);
     assert_eq!(dtype(model().add(Dense::new(2).dtype(Float32)))?, DType::F32);
-    assert_eq!(dtype(model().add_named("last", Softmax.dtype(MixedBfloat16)))?, DType::BF16);
+    assert_eq!(dtype(model().add(Softmax.dtype(MixedBfloat16).named("last")))?, DType::BF16);
     assert_eq!(dtype(model().dtype_policy(Float32))?, DType::F32, "the policy may change later");
     assert_eq!(dtype(model().add(Relu.dtype(MixedBfloat16)).dtype_policy(Float32))?, DType::BF16);
     assert_eq!(dtype(Sequential::new([4]).add(Dense::new(3).dtype(MixedFloat16)))?, DType::F16);
@@ -72,12 +72,12 @@ fn where_which_type_is() -> Result<()> {
 #[test]
 fn loss_scaling_is_added() -> Result<()> {
     let device = &devices()[0];
-    let scale = |model: Sequential, optimizer: LossScaleOptimizer| -> Result<f32> {
+    let scale = |model: Model, optimizer: LossScaleOptimizer| -> Result<f32> {
         let mut model = model.on(device);
         model.compile(optimizer, MeanSquaredError::new(), ())?;
         model.loss_scale()
     };
-    let compiled = |model: Sequential| -> Result<f32> {
+    let compiled = |model: Model| -> Result<f32> {
         let mut model = model.on(device);
         model.compile(SGD::new(0.1), MeanSquaredError::new(), ())?;
         model.loss_scale()
@@ -182,7 +182,7 @@ fn the_scale_has_limits() -> Result<()> {
 }
 
 /// Slots and the count of steps.
-fn optimizer_state(model: &mut Sequential) -> Result<Vec<(String, Data)>> {
+fn optimizer_state(model: &mut Model) -> Result<Vec<(String, Data)>> {
     let bytes = block_on(model.to_bytes())?;
     let file = safetensors::SafeTensors::deserialize(&bytes).expect("a file");
     let scaling = ["optimizer/dynamic_scale", "optimizer/step_counter"];
@@ -207,17 +207,17 @@ fn saved_training_goes_on() -> Result<()> {
                 LossScaleOptimizer::new(Adam::new(0.05)).initial_scale(2f32.powi(24)).dynamic_growth_steps(3);
             model.compile(optimizer, SparseCategoricalCrossentropy::from_logits(), [Accuracy::new()])?;
             model.fit((&x, &y), fit())?;
-            let mut loaded = Sequential::from_bytes(&block_on(model.to_bytes())?)?.on(&device);
+            let mut loaded = Model::from_bytes(&block_on(model.to_bytes())?)?.on(&device);
             assert_eq!(loaded.loss_scale()?, model.loss_scale()?);
             assert_eq!(loaded.summary(), model.summary());
             assert_eq!(model.fit((&x, &y), fit())?, loaded.fit((&x, &y), fit())?, "{policy}");
             assert_eq!(block_on(loaded.to_bytes())?, block_on(model.to_bytes())?, "{policy}");
-            let dtype = |model: &mut Sequential| -> Result<DType> { Ok(model.call(&x, false)?.dtype()) };
+            let dtype = |model: &mut Model| -> Result<DType> { Ok(model.call(&x, false)?.dtype()) };
             assert_eq!(dtype(&mut loaded)?, DType::F32, "the last layer has a policy of its own");
         }
         // The policy of the model, too.
         let mut model = Sequential::new([4]).dtype_policy(MixedBfloat16).add(Dense::new(2));
-        let mut loaded = Sequential::from_bytes(&block_on(model.to_bytes())?)?.on(&device);
+        let mut loaded = Model::from_bytes(&block_on(model.to_bytes())?)?.on(&device);
         assert_eq!(loaded.call(&x, false)?.dtype(), DType::BF16);
     }
     Ok(())
@@ -236,7 +236,8 @@ impl Layer for Average {
     }
     fn build(&self, weights: &mut Weights, _input: &Shape) -> Result<()> {
         weights.add("gain", [1], Initializer::Ones)?;
-        weights.add_state("average", [], Initializer::Ones)
+        weights.add_state("average", [], Initializer::Ones)?;
+        Ok(())
     }
     fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor> {
         assert_eq!((x.dtype(), cx.weight("gain").dtype()), (cx.compute_dtype(), cx.compute_dtype()));

@@ -38,13 +38,13 @@ fn looks_like_that_of_keras() -> ibex::Result<()> {
         .named("cnn")
         .add(Conv2D::new(8, 3).padding(Padding::Same).use_bias(false))
         .add(BatchNormalization::new())
-        .add_named("activation_1", Relu)
+        .add(Relu.named("activation_1"))
         .add(MaxPooling2D::new(2))
         .add(Conv2D::new(16, 3).strides(2))
         .add(AveragePooling2D::new(2).padding(Padding::Same))
         .add(Flatten::new())
         .add(Dropout::new(0.5))
-        .add_named("dense_3", Dense::new(10));
+        .add(Dense::new(10).named("dense_3"));
     model.compile(SGD::new(0.01).momentum(0.9).nesterov(true), SparseCategoricalCrossentropy::from_logits(), ())?;
     assert_eq!(model.summary(), KERAS, "\n{}", model.summary());
     assert_eq!(model.count_params(), 1586);
@@ -54,7 +54,7 @@ fn looks_like_that_of_keras() -> ibex::Result<()> {
 #[test]
 fn long_names_are_broken() {
     let name = "a_layer_with_a_name_that_is_longer_than_the_column";
-    let model = Sequential::new([2]).add_named(name, Dense::new(1));
+    let model = Sequential::new([2]).add(Dense::new(1).named(name));
     let summary = model.summary();
     let width = summary.lines().nth(1).map(|l| l.chars().count());
     assert!(summary.lines().filter(|l| l.starts_with('│')).all(|l| Some(l.chars().count()) == width), "\n{summary}");

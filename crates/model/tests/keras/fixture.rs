@@ -67,7 +67,7 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    pub fn model(&self) -> Result<Sequential> {
+    pub fn model(&self) -> Result<Model> {
         let dtype = if self.input_dtype == "i32" { DType::I32 } else { DType::F32 };
         let mut model = Sequential::with_dtype(&self.input_shape[..], dtype);
         for layer in &self.layers {
@@ -116,7 +116,7 @@ impl OptimizerConfig {
 
 /// Compiles with the optimizer of a fixture.
 pub fn compile(
-    model: &mut Sequential,
+    model: &mut Model,
     optimizer: &OptimizerConfig,
     loss: impl Loss,
     metrics: impl metrics::IntoMetrics,
@@ -137,7 +137,8 @@ impl Layer for Linear {
     }
     fn build(&self, weights: &mut Weights, _input: &Shape) -> Result<()> {
         weights.add("a", [3, 4], Initializer::Zeros)?;
-        weights.add("b", [5], Initializer::Zeros)
+        weights.add("b", [5], Initializer::Zeros)?;
+        Ok(())
     }
     fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor> {
         let all = Tensor::concat(&[cx.weight("a").reshape([12]), cx.weight("b")], 0);

@@ -4,6 +4,7 @@ use crate::common::{TOLERANCE, TRAINING_TOLERANCE, assert_close, every_case};
 use crate::fixture::{Array, Linear, LossConfig, ModelConfig, OptimizerConfig, Prediction, cases, compile, loss, read};
 use ibex::config::Config;
 use ibex::core::backend::block_on;
+use ibex::layers::Layer;
 use ibex::optimizers::LossScaleOptimizer;
 use ibex::{DType, DTypePolicy, Data, Device, Fit, Plan, Result, Sequential, Tensor, layers};
 use serde::Deserialize;
@@ -172,7 +173,7 @@ fn loss_scaling_is_that_of_keras() {
 }
 
 fn scaled(case: &Scaling, device: &Device) -> Result<()> {
-    let mut model = Sequential::new([17]).on(device).add_named("l", Linear);
+    let mut model = Sequential::new([17]).on(device).add(Linear.named("l"));
     model.set_weights(&case.initial.iter().map(Array::numbers).collect::<Vec<_>>())?;
     let inner = case.optimizer.boxed()?;
     let mut optimizer = LossScaleOptimizer::new(inner);

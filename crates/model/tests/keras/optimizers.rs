@@ -29,7 +29,7 @@ fn optimizers_are_those_of_keras() {
 }
 
 fn check(case: &Case, device: &Device) -> Result<()> {
-    let mut model = Sequential::new([17]).on(device).add_named("l", Linear);
+    let mut model = Sequential::new([17]).on(device).add(Linear.named("l"));
     model.set_weights(&case.initial.iter().map(Array::numbers).collect::<Vec<_>>())?;
     compile(&mut model, &case.optimizer, Prediction, ())?;
     for (step, (grads, after)) in case.grads.iter().zip(&case.after).enumerate() {

@@ -4,7 +4,7 @@ use crate::common::{TOLERANCE, TRAINING_TOLERANCE, assert_close, devices};
 use crate::fixture::{Array, LossConfig, ModelConfig, OptimizerConfig, compile, read};
 use ibex::losses::{BinaryCrossentropy, SparseCategoricalCrossentropy};
 use ibex::metrics::Accuracy;
-use ibex::{Data, Device, Fit, Result, Sequential, Tensor, config};
+use ibex::{Data, Device, Fit, Model, Result, Tensor, config};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -31,12 +31,7 @@ fn numbers(arrays: &[Array]) -> Vec<Data> {
     arrays.iter().map(Array::numbers).collect()
 }
 
-fn compiled(
-    model: &ModelConfig,
-    optimizer: &OptimizerConfig,
-    loss: &LossConfig,
-    device: &Device,
-) -> Result<Sequential> {
+fn compiled(model: &ModelConfig, optimizer: &OptimizerConfig, loss: &LossConfig, device: &Device) -> Result<Model> {
     let mut model = model.model()?.on(device);
     let fields = loss.config.clone();
     match &loss.loss[..] {
@@ -53,7 +48,7 @@ fn ten_steps(file: &str) {
     for device in devices() {
         let run = || -> Result<()> {
             let mut model = compiled(&case.model, &case.optimizer, &case.loss, &device)?;
-            assert!(model.weights().map(|w| w.trainable).eq(case.trainable.iter().copied()), "{file}: trainable");
+            assert!(model.weights().map(|w| w.trainable()).eq(case.trainable.iter().copied()), "{file}: trainable");
             model.set_weights(&numbers(&case.initial_weights))?;
             let (mut losses, mut accuracy) = (Vec::new(), Vec::new());
             for batch in &case.batches {

@@ -1,0 +1,141 @@
+//! What layers declare: their weights.
+
+use crate::initializers::Initializer;
+use ibex_core::{Error, Result, Shape, Tensor, Variable};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A weight that a layer declared.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    name: String,
+    /// Its variable.
+    pub variable: Variable,
+    trainable: bool,
+    /// Of its layer, and of the models that this stands in: are they trained?
+    owners: Vec<Arc<AtomicBool>>,
+}
+
+impl Weight {
+    /// The name within its layer: `"kernel"`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Does the optimizer change it? Not if it is state, such as a moving average, or its layer is frozen.
+    pub fn trainable(&self) -> bool {
+        self.trainable && self.owners.iter().all(|owner| owner.load(Ordering::Relaxed))
+    }
+
+    /// Does only the layer itself change it, as a moving average?
+    pub fn is_state(&self) -> bool {
+        !self.trainable
+    }
+}
+
+/// Where initial values come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Draw {
+    /// Zeros of the right shape, while only shapes matter.
+    Sketch,
+    /// Drawn by a seed, after so many weights of the layers before.
+    Seed(u64, usize),
+}
+
+/// The weights of a layer while it is built.
+#[derive(Debug)]
+pub struct Weights<'a> {
+    layer: &'a str,
+    draw: Draw,
+    owner: Arc<AtomicBool>,
+    /// `forward_layer/` within a layer inside of the layer.
+    scope: String,
+    list: Vec<Weight>,
+}
+
+impl<'a> Weights<'a> {
+    pub(crate) fn new(layer: &'a str, draw: Draw, owner: Arc<AtomicBool>) -> Self {
+        Weights { layer, draw, owner, scope: String::new(), list: Vec::new() }
+    }
+
+    pub(crate) fn into_list(self) -> Vec<Weight> {
+        self.list
+    }
+
+    /// Declares an `f32` weight that the optimizer trains.
+    ///
+    /// # Errors
+    /// `Value` if the layer has a weight of this name already.
+    pub fn add(&mut self, name: &str, shape: impl Into<Shape>, initializer: Initializer) -> Result<&mut Weight> {
+        self.push(name, self.draw(shape, initializer), true)
+    }
+
+    /// Declares an `f32` weight that only the layer itself changes: a moving average. It is `f32` in
+    /// [`Context::weight`](super::Context::weight) under every policy.
+    ///
+    /// # Errors
+    /// As [`Weights::add`].
+    pub fn add_state(&mut self, name: &str, shape: impl Into<Shape>, initializer: Initializer) -> Result<&mut Weight> {
+        self.push(name, self.draw(shape, initializer), false)
+    }
+
+    /// Initial numbers for the next weight to be declared, for those that need more than an initializer.
+    ///
+    /// Poisoned if there is no memory for so many.
+    pub fn draw(&self, shape: impl Into<Shape>, initializer: Initializer) -> Tensor {
+        let shape = shape.into();
+        let (seed, before) = match self.draw {
+            Draw::Sketch => return Tensor::zeros(shape, ibex_core::DType::F32),
+            Draw::Seed(seed, before) => (seed, before),
+        };
+        // Drawn in `f64`: asked for first, since a file may name any size.
+        let count = shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d));
+        if count.is_none_or(|count| Vec::<f64>::new().try_reserve_exact(count).is_err()) {
+            return Tensor::poisoned(Error::out_of_memory(format!("no memory for a weight of shape {shape}")));
+        }
+        initializer.tensor(&shape, seed, (before + self.list.len()) as u32)
+    }
+
+    /// Declares a weight with a given initial value.
+    ///
+    /// # Errors
+    /// As [`Weights::add`]; the error of a poisoned value.
+    pub fn push(&mut self, name: &str, initial: Tensor, trainable: bool) -> Result<&mut Weight> {
+        let variable = Variable::new(format!("{}/{}{name}", self.layer, self.scope), initial)?;
+        self.adopt(name, &Weight { name: String::new(), variable, trainable, owners: Vec::new() })
+    }
+
+    /// Declares the weights of a layer inside of this one, with the layer's name before theirs.
+    ///
+    /// # Errors
+    /// Those of `declare`.
+    pub fn within(&mut self, name: &str, declare: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let outer = self.scope.len();
+        self.scope += name;
+        self.scope.push('/');
+        let result = declare(self);
+        self.scope.truncate(outer);
+        result
+    }
+
+    /// Takes in a weight that lives elsewhere too.
+    pub(crate) fn adopt(&mut self, name: &str, weight: &Weight) -> Result<&mut Weight> {
+        let name = format!("{}{name}", self.scope);
+        if self.list.iter().any(|w| w.name == name) {
+            return Err(Error::value(format!("weight {}/{name} is declared twice", self.layer)));
+        }
+        let mut owners = weight.owners.clone();
+        owners.push(self.owner.clone());
+        let at = self.list.len();
+        self.list.push(Weight { name, owners, ..weight.clone() });
+        Ok(&mut self.list[at])
+    }
+
+    /// How weights are drawn, and after how many others.
+    pub(crate) fn drawing(&self) -> Draw {
+        match self.draw {
+            Draw::Sketch => Draw::Sketch,
+            Draw::Seed(seed, before) => Draw::Seed(seed, before + self.list.len()),
+        }
+    }
+}

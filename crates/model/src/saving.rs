@@ -50,7 +50,15 @@ struct LayerHeader {
 struct CompileHeader {
     optimizer: Part,
     loss: Part,
-    metrics: Vec<String>,
+    metrics: Vec<MetricHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum MetricHeader {
+    Part(Part),
+    /// In files of older programs.
+    Name(String),
 }
 
 impl Sequential {
@@ -147,11 +155,14 @@ impl Sequential {
             let (class_name, name) = (node.layer.class_name().into(), node.name.clone());
             Ok(LayerHeader { class_name, name, dtype: node.policy, config })
         };
+        let metric = |m: &Box<dyn metrics::Metric>| -> Result<MetricHeader> {
+            Ok(MetricHeader::Part(Part { class_name: m.class_name().into(), config: m.config()? }))
+        };
         let compile = |t: &Training| -> Result<CompileHeader> {
             Ok(CompileHeader {
                 optimizer: Part { class_name: t.optimizer.class_name().into(), config: t.optimizer.config()? },
                 loss: Part { class_name: t.loss.class_name().into(), config: t.loss.config()? },
-                metrics: t.metrics.iter().map(|m| m.name()).collect(),
+                metrics: t.metrics.iter().map(metric).collect::<Result<_>>()?,
             })
         };
         Ok(Header {
@@ -182,8 +193,11 @@ impl Sequential {
             let parts = || -> Result<_> {
                 let optimizer = optimizers::from_config(&compile.optimizer.class_name, compile.optimizer.config)?;
                 let loss = losses::from_config(&compile.loss.class_name, compile.loss.config)?;
-                let metrics =
-                    compile.metrics.iter().map(|name| metrics::from_name(name)).collect::<Result<Vec<_>>>()?;
+                let metric = |header| match header {
+                    MetricHeader::Part(part) => metrics::from_config(&part.class_name, part.config),
+                    MetricHeader::Name(name) => metrics::get(&name),
+                };
+                let metrics = compile.metrics.into_iter().map(metric).collect::<Result<Vec<_>>>()?;
                 Ok((optimizer, loss, metrics))
             };
             match parts() {

@@ -3,6 +3,7 @@
 use super::{Sequential, Source, step::Kind};
 use crate::callbacks::{Callback, Logs, Run};
 use crate::history::History;
+use crate::metrics;
 use crate::progress::Progress;
 use ibex_core::{Arg, DType, Data, Device, Error, Result, Shape, Tensor};
 use ibex_data::{View, gather_rows};
@@ -330,7 +331,7 @@ impl Sequential {
     }
 
     fn reset_totals(&self) -> Result<()> {
-        self.training()?.totals.iter().try_for_each(|v| v.set(&Data::F32(vec![0.0; 2])))
+        self.training()?.totals.reset()
     }
 
     /// The loss and the metrics so far, if looking costs nothing.
@@ -340,12 +341,14 @@ impl Sequential {
 
     /// The loss and the metrics of the epoch.
     async fn totals(&self) -> Result<Logs> {
-        let device = self.open()?;
-        let mut logs = Logs::new();
-        for total in &self.training()?.totals {
-            let value = total.value();
-            let data = device.read(&value).await?.to_f64();
-            logs.insert(total.name().to_string(), data[0] / data[1]);
+        let t = self.training()?;
+        let sums = t.totals.read(&self.open()?).await?;
+        let (loss, mut sums) = sums.split_at(2);
+        let mut logs = Logs::from([("loss".to_string(), loss[0][0] / loss[1][0])]);
+        for (metric, name) in t.metrics.iter().zip(metrics::log_names(&t.metrics)) {
+            let (own, rest) = sums.split_at(metric.state(self.output_shape())?.len());
+            logs.extend(metrics::logged(&name, metric, own));
+            sums = rest;
         }
         Ok(logs)
     }

@@ -13,7 +13,7 @@ pub use source::Source;
 use crate::device::default_device;
 use crate::layers::{Context, Layer, Weight, Weights, floats_as};
 use crate::losses::Loss;
-use crate::metrics::{IntoMetrics, Metric};
+use crate::metrics::{IntoMetrics, Metric, Totals};
 use crate::optimizers::{LossScale, LossScaleOptimizer, Optimizer};
 use crate::policy::DTypePolicy;
 use ibex_core::{DType, Data, Device, Error, Plan, Result, Shape, Tensor, Variable, random};
@@ -79,8 +79,8 @@ pub(crate) struct Training {
     pub slots: Vec<Vec<Variable>>,
     /// With an optimizer that scales the loss.
     pub scaling: Option<Scaling>,
-    /// `f32 (2,)` each: sum and count of the loss, then of every metric.
-    pub totals: Vec<Variable>,
+    /// Sum and count of the loss, then the state of every metric.
+    pub totals: Totals,
 }
 
 /// The state of dynamic loss scaling.
@@ -292,13 +292,16 @@ impl Sequential {
             let slot = |name: &&str| Variable::new(format!("{}/{name}", v.name()), Tensor::zeros(v.shape(), v.dtype()));
             slots.push(optimizer.slots().iter().map(slot).collect::<Result<Vec<_>>>()?);
         }
-        let zeros = |name: &str| Variable::new(name, Tensor::from_vec(vec![0f32; 2], [2]));
-        let names = std::iter::once("loss".to_string()).chain(metrics.iter().map(|m| m.name()));
+        let mut sums = vec![Shape::from([]), Shape::from([])];
+        for metric in &metrics {
+            let state = metric.state(self.output_shape());
+            sums.extend(state.map_err(|e| e.context(format!("metric {}", metric.name())))?);
+        }
         let rate = optimizer.options().learning_rate;
         self.training = Some(Training {
             iterations: Variable::new("iteration", Tensor::scalar(0i32))?,
             learning_rate: Variable::new("learning_rate", Tensor::scalar(rate))?,
-            totals: names.map(|name| zeros(&name)).collect::<Result<_>>()?,
+            totals: Totals::new(sums)?,
             optimizer,
             loss,
             metrics,

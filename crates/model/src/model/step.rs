@@ -2,6 +2,7 @@
 
 use super::{Scaling, Sequential, Training};
 use crate::layers::floats_as;
+use crate::metrics::Batch;
 use crate::optimizers::{self, Step};
 use ibex_core::{DType, Error, Plan, Result, Shape, Tensor};
 use std::sync::Arc;
@@ -80,13 +81,14 @@ impl Sequential {
         for term in extra {
             loss = loss + floats_as(term.clone(), DType::F32);
         }
-        let batch = y_pred.dim(0) as f32;
-        add_to(&t.totals[0], &(&loss * batch), batch)?;
-        for (metric, total) in t.metrics.iter().zip(&t.totals[1..]) {
-            let values = metric.values(y_true, y_pred, t.loss.sparse_targets()).and_then(|v| v.check().cloned());
-            let values = values.map_err(|e| e.context(format!("metric {}", metric.name())))?;
-            add_to(total, &values.sum(&[]), values.shape().elements() as f32)?;
+        let samples = y_pred.dim(0) as f32;
+        let mut sums = vec![&loss * samples, Tensor::scalar(samples)];
+        let batch = Batch { y_true, y_pred, weights: None, sparse: t.loss.sparse_targets() };
+        for metric in &t.metrics {
+            let added = metric.update(&batch).and_then(|all| all.iter().map(|s| s.check().cloned()).collect());
+            sums.extend::<Vec<_>>(added.map_err(|e| e.context(format!("metric {}", metric.name())))?);
         }
+        t.totals.add(&sums)?;
         Ok(loss)
     }
 
@@ -136,10 +138,4 @@ fn unscale(scaling: &Scaling, gradients: &mut [Tensor]) -> Result<Tensor> {
     scaling.scale.assign(next)?;
     scaling.steps.assign(count)?;
     Ok(finite)
-}
-
-/// `total += (sum, count)`.
-fn add_to(total: &ibex_core::Variable, sum: &Tensor, count: f32) -> Result<()> {
-    let sum = sum.cast(DType::F32).stop_gradient().reshape([1]);
-    total.assign(total.value() + Tensor::concat(&[sum, Tensor::full([1], f64::from(count), DType::F32)], 0))
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Raised when a file of this version could not be read by an older program.
 const VERSION: u32 = 2;
@@ -90,7 +91,15 @@ fn is_yes(value: &bool) -> bool {
 struct CompileHeader {
     optimizer: Part,
     loss: Losses,
-    metrics: Vec<String>,
+    metrics: Vec<MetricHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum MetricHeader {
+    Part(Part),
+    /// In files of older programs.
+    Name(String),
 }
 
 /// One loss for all outputs, or one for each.
@@ -326,11 +335,14 @@ impl Model {
     }
 
     fn header(&self) -> Result<Header> {
+        let metric = |m: &Arc<dyn metrics::Metric>| -> Result<MetricHeader> {
+            Ok(MetricHeader::Part(Part { class_name: m.class_name().into(), config: m.config()? }))
+        };
         let compile = |t: &Training| -> Result<CompileHeader> {
             Ok(CompileHeader {
                 optimizer: Part { class_name: t.optimizer.class_name().into(), config: t.optimizer.config()? },
                 loss: Losses::of(t)?,
-                metrics: t.metrics.iter().map(|m| m.name()).collect(),
+                metrics: t.metrics.iter().map(metric).collect::<Result<_>>()?,
             })
         };
         Ok(Header {
@@ -360,8 +372,11 @@ impl Model {
             let parts = || -> Result<_> {
                 let optimizer = optimizers::from_config(&compile.optimizer.class_name, compile.optimizer.config)?;
                 let loss = compile.loss.load()?;
-                let metrics =
-                    compile.metrics.iter().map(|name| metrics::from_name(name)).collect::<Result<Vec<_>>>()?;
+                let metric = |header| match header {
+                    MetricHeader::Part(part) => metrics::from_config(&part.class_name, part.config),
+                    MetricHeader::Name(name) => metrics::get(&name),
+                };
+                let metrics = compile.metrics.into_iter().map(metric).collect::<Result<Vec<_>>>()?;
                 Ok((optimizer, loss, metrics))
             };
             match parts() {

@@ -1,24 +1,34 @@
 //! How often predictions are right.
 
 use super::Metric;
+use crate::config::{self, Config};
 use crate::losses::squeeze_or_expand;
 use ibex_core::{DType, Error, Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// Share of right predictions, in the kind that fits targets and predictions, as Keras resolves `"accuracy"`: binary if predictions
 /// have one output, sparse if targets are class numbers, else categorical.
-#[derive(Clone, Debug, Default)]
-pub struct Accuracy;
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Accuracy {}
 
 impl Accuracy {
     /// The metric, named `accuracy`.
     pub fn new() -> Self {
-        Accuracy
+        Self::default()
     }
 }
 
 impl Metric for Accuracy {
     fn name(&self) -> String {
         "accuracy".into()
+    }
+
+    fn config(&self) -> Result<Config> {
+        config::save(self)
+    }
+
+    fn direction(&self) -> Option<bool> {
+        Some(true)
     }
 
     fn values(&self, y_true: &Tensor, y_pred: &Tensor, sparse: bool) -> Result<Tensor> {
@@ -37,7 +47,8 @@ fn misfit(name: &str, y_true: &Tensor, y_pred: &Tensor) -> Error {
 }
 
 /// Share of predictions on the right side of a threshold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BinaryAccuracy {
     threshold: f32,
 }
@@ -65,6 +76,14 @@ impl Metric for BinaryAccuracy {
         "binary_accuracy".into()
     }
 
+    fn config(&self) -> Result<Config> {
+        config::save(self)
+    }
+
+    fn direction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     fn values(&self, y_true: &Tensor, y_pred: &Tensor, _sparse: bool) -> Result<Tensor> {
         let y = squeeze_or_expand(y_true, y_pred).cast(y_pred.dtype());
         if y.shape() != y_pred.shape() {
@@ -75,19 +94,27 @@ impl Metric for BinaryAccuracy {
 }
 
 /// Share of rows whose largest prediction is at the largest target.
-#[derive(Clone, Debug, Default)]
-pub struct CategoricalAccuracy;
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CategoricalAccuracy {}
 
 impl CategoricalAccuracy {
     /// The metric.
     pub fn new() -> Self {
-        CategoricalAccuracy
+        Self::default()
     }
 }
 
 impl Metric for CategoricalAccuracy {
     fn name(&self) -> String {
         "categorical_accuracy".into()
+    }
+
+    fn config(&self) -> Result<Config> {
+        config::save(self)
+    }
+
+    fn direction(&self) -> Option<bool> {
+        Some(true)
     }
 
     fn values(&self, y_true: &Tensor, y_pred: &Tensor, _sparse: bool) -> Result<Tensor> {
@@ -99,19 +126,27 @@ impl Metric for CategoricalAccuracy {
 }
 
 /// Share of rows whose largest prediction is at the label.
-#[derive(Clone, Debug, Default)]
-pub struct SparseCategoricalAccuracy;
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SparseCategoricalAccuracy {}
 
 impl SparseCategoricalAccuracy {
     /// The metric.
     pub fn new() -> Self {
-        SparseCategoricalAccuracy
+        Self::default()
     }
 }
 
 impl Metric for SparseCategoricalAccuracy {
     fn name(&self) -> String {
         "sparse_categorical_accuracy".into()
+    }
+
+    fn config(&self) -> Result<Config> {
+        config::save(self)
+    }
+
+    fn direction(&self) -> Option<bool> {
+        Some(true)
     }
 
     fn values(&self, y_true: &Tensor, y_pred: &Tensor, _sparse: bool) -> Result<Tensor> {

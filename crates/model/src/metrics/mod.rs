@@ -2,24 +2,218 @@
 
 mod accuracy;
 mod mean;
+mod totals;
 
 pub use accuracy::{Accuracy, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy};
 pub use mean::{MeanAbsoluteErrorMetric, MeanSquaredErrorMetric};
+pub(crate) use totals::Totals;
 
-use ibex_core::{Error, Result, Tensor};
+use crate::config::{Config, Part};
+use ibex_core::{DType, Error, Result, Shape, Tensor};
 use std::fmt::Debug;
 
-/// A number computed over all batches of an epoch as `sum(values) / count`.
+/// A batch, as a metric sees it. Inside of a compiled step none of this has numbers yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Targets, as the user gave them.
+    pub y_true: &'a Tensor,
+    /// Predictions in `f32`, with the batch axis first.
+    pub y_pred: &'a Tensor,
+    /// A weight for every sample, or for every step of it: leading axes of the predictions.
+    pub weights: Option<&'a Tensor>,
+    /// Does the loss take class numbers as targets?
+    pub sparse: bool,
+}
+
+/// A number computed over all batches of an epoch.
+///
+/// Most are a mean of something: they give its [`values`](Metric::values). Others say which numbers they add up over an epoch
+/// ([`state`](Metric::state)), what a batch adds to them ([`update`](Metric::update), traced into the compiled step), and what to make of
+/// the sums ([`result`](Metric::result), computed on the host when somebody looks). Sums are compensated: counts are exact up to 2^47, as long as one
+/// batch adds less than 2^24.
 pub trait Metric: Debug + Send + Sync + 'static {
-    /// The name in logs: `"accuracy"`.
+    /// The name in logs: `"accuracy"`. If a model has several of one name, the second becomes `accuracy_1`, and so on.
     fn name(&self) -> String;
 
-    /// The value of every sample, or of every element of a prediction: the metric is their mean. `sparse` says that the loss
-    /// takes class numbers.
+    /// The class name in files; that of the type if this is not given.
+    fn class_name(&self) -> &'static str {
+        let name = std::any::type_name::<Self>();
+        name.rsplit("::").next().unwrap_or(name)
+    }
+
+    /// Its configuration; empty if this is not given.
+    ///
+    /// # Errors
+    /// If it can not be written to a file.
+    fn config(&self) -> Result<Config> {
+        Ok(Config::new())
+    }
+
+    /// The value of every sample, or of every element of a prediction: the metric is their mean, weighted where samples have weights. `sparse`
+    /// says that the loss takes class numbers.
     ///
     /// # Errors
     /// If targets and predictions do not fit, naming both shapes.
-    fn values(&self, y_true: &Tensor, y_pred: &Tensor, sparse: bool) -> Result<Tensor>;
+    fn values(&self, _y_true: &Tensor, _y_pred: &Tensor, _sparse: bool) -> Result<Tensor> {
+        Err(Error::unsupported(format!("metric {} has neither `values` nor `update`; implement one", self.name())))
+    }
+
+    /// Shapes of the numbers that it adds up over an epoch; `pred` is the shape of one prediction without the batch axis. By default a sum and
+    /// a count.
+    ///
+    /// # Errors
+    /// If the metric does not fit such predictions, or an option is out of its domain.
+    fn state(&self, _pred: &Shape) -> Result<Vec<Shape>> {
+        Ok(vec![Shape::from([]), Shape::from([])])
+    }
+
+    /// What a batch adds to each of these numbers. By default the weighted sum of [`values`](Metric::values) and the sum of the weights.
+    ///
+    /// # Errors
+    /// If targets, predictions and weights do not fit, naming the shapes.
+    fn update(&self, batch: &Batch) -> Result<Vec<Tensor>> {
+        let values = self.values(batch.y_true, batch.y_pred, batch.sparse)?;
+        let values = values.check()?.cast(DType::F32);
+        let Some(weights) = batch.weights else {
+            let count = Tensor::full([], values.shape().elements() as f64, DType::F32);
+            return Ok(vec![values.sum(&[]), count]);
+        };
+        let weights = weights_as(weights, values.shape())?;
+        Ok(vec![(values * &weights).sum(&[]), weights.sum(&[])])
+    }
+
+    /// The metric, from the sums over all batches: one number, or several where it is a list (they are logged as `name[0]`, `name[1]`, ...).
+    /// By default sum over count, 0 if nothing was counted.
+    fn result(&self, sums: &[Vec<f64>]) -> Vec<f64> {
+        vec![ratio(sums[0][0], sums[1][0])]
+    }
+
+    /// Are larger values better (or smaller ones)? `None` if nobody can say.
+    fn direction(&self) -> Option<bool> {
+        None
+    }
+
+    /// Do sample weights count? Not by default: as in Keras, those are for losses.
+    fn takes_weights(&self) -> bool {
+        false
+    }
+
+    /// The metric with sample weights counted (Keras's `weighted_metrics`).
+    fn weighted(self) -> Weighted<Self>
+    where
+        Self: Sized,
+    {
+        Weighted(self)
+    }
+}
+
+/// A metric that counts sample weights: [`Metric::weighted`] makes one.
+#[derive(Clone, Debug)]
+pub struct Weighted<M>(M);
+
+impl<M: Metric> Metric for Weighted<M> {
+    fn name(&self) -> String {
+        format!("weighted_{}", self.0.name())
+    }
+
+    fn class_name(&self) -> &'static str {
+        "Weighted"
+    }
+
+    fn config(&self) -> Result<Config> {
+        crate::config::save(&Part { class_name: self.0.class_name().into(), config: self.0.config()? })
+    }
+
+    fn values(&self, y_true: &Tensor, y_pred: &Tensor, sparse: bool) -> Result<Tensor> {
+        self.0.values(y_true, y_pred, sparse)
+    }
+
+    fn state(&self, pred: &Shape) -> Result<Vec<Shape>> {
+        self.0.state(pred)
+    }
+
+    fn update(&self, batch: &Batch) -> Result<Vec<Tensor>> {
+        self.0.update(batch)
+    }
+
+    fn result(&self, sums: &[Vec<f64>]) -> Vec<f64> {
+        self.0.result(sums)
+    }
+
+    fn direction(&self) -> Option<bool> {
+        self.0.direction()
+    }
+
+    fn takes_weights(&self) -> bool {
+        true
+    }
+}
+
+/// One that is chosen at run time.
+impl Metric for Box<dyn Metric> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn class_name(&self) -> &'static str {
+        (**self).class_name()
+    }
+
+    fn config(&self) -> Result<Config> {
+        (**self).config()
+    }
+
+    fn values(&self, y_true: &Tensor, y_pred: &Tensor, sparse: bool) -> Result<Tensor> {
+        (**self).values(y_true, y_pred, sparse)
+    }
+
+    fn state(&self, pred: &Shape) -> Result<Vec<Shape>> {
+        (**self).state(pred)
+    }
+
+    fn update(&self, batch: &Batch) -> Result<Vec<Tensor>> {
+        (**self).update(batch)
+    }
+
+    fn result(&self, sums: &[Vec<f64>]) -> Vec<f64> {
+        (**self).result(sums)
+    }
+
+    fn direction(&self) -> Option<bool> {
+        (**self).direction()
+    }
+
+    fn takes_weights(&self) -> bool {
+        (**self).takes_weights()
+    }
+}
+
+/// `a / b`, and 0 if `b` is 0.
+pub(crate) fn ratio(a: f64, b: f64) -> f64 {
+    if b == 0.0 { 0.0 } else { a / b }
+}
+
+/// Weights of samples, or of leading axes, for values of the given shape.
+fn weights_as(weights: &Tensor, shape: &Shape) -> Result<Tensor> {
+    let mut w = weights.check()?.cast(DType::F32);
+    while w.rank() > shape.rank() && w.dim(-1) == 1 {
+        w = w.squeeze(-1);
+    }
+    while w.rank() < shape.rank() {
+        w = w.unsqueeze(-1);
+    }
+    if w.shape().broadcast(shape).as_ref() != Some(shape) {
+        return Err(Error::shape(format!("sample weights {} do not fit values {shape}", weights.shape())));
+    }
+    Ok(w.broadcast_to(shape))
+}
+
+/// What a metric logs under its name, from its sums.
+pub(crate) fn logged(name: &str, metric: &dyn Metric, sums: &[Vec<f64>]) -> Vec<(String, f64)> {
+    match metric.result(sums)[..] {
+        [value] => vec![(name.to_string(), value)],
+        ref values => values.iter().enumerate().map(|(i, v)| (format!("{name}[{i}]"), *v)).collect(),
+    }
 }
 
 /// What `compile` takes as metrics: `()`, an array of one kind, a tuple of several kinds, or a vector of boxes.
@@ -58,19 +252,34 @@ macro_rules! tuples {
 
 tuples! { (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) }
 
-/// The metric of a name.
+/// The metric of a name or a class name, with its defaults: `"accuracy"`, `"mse"`, `"AUC"`.
 ///
 /// # Errors
-/// `Unsupported` if no such metric is known.
-pub(crate) fn from_name(name: &str) -> Result<Box<dyn Metric>> {
-    let all: [Box<dyn Metric>; 6] = [
-        Box::new(Accuracy::new()),
-        Box::new(BinaryAccuracy::new()),
-        Box::new(CategoricalAccuracy::new()),
-        Box::new(SparseCategoricalAccuracy::new()),
-        Box::new(MeanSquaredErrorMetric::new()),
-        Box::new(MeanAbsoluteErrorMetric::new()),
-    ];
-    let found = all.into_iter().find(|m| m.name() == name);
-    found.ok_or_else(|| Error::unsupported(format!("unknown metric {name:?}; compile the model again after loading")))
+/// `Unsupported` if no such metric is known, naming those that are.
+pub fn get(name: &str) -> Result<Box<dyn Metric>> {
+    from_config(name, Config::new())
+}
+
+macro_rules! metrics {
+    ($($class:ident)+) => {
+        /// The metric of a class name (or of the name in logs) and a configuration, where missing fields have their defaults.
+        ///
+        /// # Errors
+        /// `Unsupported` if no such class is known, naming those that are; `Format` for a wrong field.
+        pub(crate) fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Metric>> {
+            if class_name == "Weighted" {
+                let inner: Part = crate::config::load(config)?;
+                return Ok(Box::new(from_config(&inner.class_name, inner.config)?.weighted()));
+            }
+            $(if [$class::new().class_name(), &$class::new().name()].contains(&class_name) {
+                return Ok(Box::new(crate::config::load::<$class>(config)?));
+            })+
+            let known = [$($class::new().class_name()),+].join(", ");
+            Err(Error::unsupported(format!("unknown metric {class_name:?}; known are {known}")))
+        }
+    };
+}
+
+metrics! {
+    Accuracy BinaryAccuracy CategoricalAccuracy SparseCategoricalAccuracy MeanSquaredErrorMetric MeanAbsoluteErrorMetric
 }

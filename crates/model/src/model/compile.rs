@@ -2,10 +2,9 @@
 
 use super::Model;
 use crate::losses::{IntoLosses, Loss};
-use crate::metrics::{IntoMetrics, Metric};
+use crate::metrics::{IntoMetrics, Metric, Totals};
 use crate::optimizers::{LossScale, LossScaleOptimizer, Optimizer};
-use ibex_core::{DType, Data, Error, Result, Tensor, Variable};
-use std::collections::HashMap;
+use ibex_core::{DType, Data, Error, Result, Shape, Tensor, Variable};
 use std::sync::Arc;
 
 /// What `compile` sets.
@@ -23,10 +22,10 @@ pub(crate) struct Training {
     pub trained: Vec<Trained>,
     /// With an optimizer that scales the loss.
     pub scaling: Option<Scaling>,
-    /// `f32 (2,)`: sum and count of the loss.
-    pub loss_total: Variable,
-    /// The same of each output's loss, if there are several.
-    pub loss_totals: Vec<Variable>,
+    /// Number of samples, sum of the loss, sums of the losses of all outputs if there are several, then the state of every metric.
+    pub totals: Totals,
+    /// Names of the losses in logs.
+    pub loss_names: Vec<String>,
     /// Every metric of every output.
     pub watched: Vec<Watched>,
 }
@@ -43,8 +42,10 @@ pub(crate) struct Trained {
 pub(crate) struct Watched {
     pub metric: Arc<dyn Metric>,
     pub output: usize,
-    /// Sum and count; its name is the one in logs.
-    pub total: Variable,
+    /// The one in logs.
+    pub name: String,
+    /// How many numbers it adds up.
+    pub states: usize,
 }
 
 /// The state of dynamic loss scaling.
@@ -58,11 +59,6 @@ pub(crate) struct Scaling {
 }
 
 impl Training {
-    /// Sums and counts of everything that logs show.
-    pub fn totals(&self) -> impl Iterator<Item = &Variable> {
-        std::iter::once(&self.loss_total).chain(&self.loss_totals).chain(self.watched.iter().map(|w| &w.total))
-    }
-
     /// The loss of an output.
     pub fn loss(&self, output: usize) -> &dyn Loss {
         &**self.losses.get(output).unwrap_or(&self.losses[0])
@@ -120,31 +116,31 @@ impl Model {
             let slots = optimizer.slots().iter().map(slot).collect::<Result<Vec<_>>>()?;
             trained.push(Trained { variable: v.clone(), slots });
         }
-        let total = |name: String| Variable::new(name, Tensor::from_vec(vec![0f32; 2], [2]));
         let several = outputs.len() > 1;
-        let loss_totals: Vec<Variable> = match several {
-            true => outputs.iter().map(|name| total(format!("{name}_loss"))).collect::<Result<_>>()?,
-            false => Vec::new(),
-        };
+        let mut loss_names = vec!["loss".to_string()];
+        loss_names.extend(outputs.iter().filter(|_| several).map(|name| format!("{name}_loss")));
+        let mut shapes = vec![Shape::from([]); 1 + loss_names.len()];
         let metrics: Vec<Arc<dyn Metric>> = metrics.into_iter().map(Arc::from).collect();
-        let mut watched = Vec::new();
-        let mut used: HashMap<String, usize> = HashMap::new();
+        let mut watched: Vec<Watched> = Vec::new();
         for (output, output_name) in outputs.iter().enumerate() {
             for metric in &metrics {
                 let name = if several { format!("{output_name}_{}", metric.name()) } else { metric.name() };
-                let count = used.entry(name.clone()).or_insert(0);
                 // A second metric of one name is `auc_1`, as in Keras.
-                let name = if *count == 0 { name } else { format!("{name}_{count}") };
-                *count += 1;
-                watched.push(Watched { metric: metric.clone(), output, total: total(name)? });
+                let taken = |n: &String| watched.iter().any(|w| w.name == *n);
+                let numbered = (1..).map(|i| format!("{name}_{i}"));
+                let name = std::iter::once(name.clone()).chain(numbered).find(|n| !taken(n)).unwrap_or_default();
+                let state = metric.state(self.outputs()[output].shape());
+                let state = state.map_err(|e| e.context(format!("metric {name}")))?;
+                watched.push(Watched { metric: metric.clone(), output, name, states: state.len() });
+                shapes.extend(state);
             }
         }
         let rate = optimizer.options().learning_rate;
         self.training = Some(Training {
             iterations: Variable::new("iteration", Tensor::scalar(0i32))?,
             learning_rate: Variable::new("learning_rate", Tensor::scalar(rate))?,
-            loss_total: total("loss".into())?,
-            loss_totals,
+            totals: Totals::new(shapes)?,
+            loss_names,
             watched,
             optimizer,
             losses: losses.into_iter().map(Arc::from).collect(),

@@ -1,12 +1,14 @@
 //! Training over whole data sets.
 
+use super::compile::Watched;
 use super::rows::Rows;
 use super::source::{self, Feed};
 use super::{Batches, Examples, Model, Source, step::Kind};
 use crate::callbacks::{Callback, Logs, Run};
 use crate::history::History;
+use crate::metrics;
 use crate::progress::Progress;
-use ibex_core::{Data, Error, Result, Tensor};
+use ibex_core::{Error, Result, Tensor};
 use std::collections::BTreeMap;
 
 /// How to train: `Fit::epochs(5).batch_size(128).validation(&test)`.
@@ -335,7 +337,7 @@ impl Model {
     /// # Errors
     /// `Model` before `compile`.
     pub fn reset_metrics(&mut self) -> Result<()> {
-        self.training()?.totals().try_for_each(|v| v.set(&Data::F32(vec![0.0; 2])))
+        self.training()?.totals.reset()
     }
 
     /// The loss and the metrics so far, if looking costs nothing.
@@ -345,12 +347,15 @@ impl Model {
 
     /// The loss and the metrics of the epoch.
     pub(super) async fn totals(&self) -> Result<Logs> {
-        let device = self.open()?;
-        let mut logs = Logs::new();
-        for total in self.training()?.totals() {
-            let value = total.value();
-            let data = device.read(&value).await?.to_f64();
-            logs.insert(total.name().to_string(), data[0] / data[1]);
+        let t = self.training()?;
+        let sums = t.totals.read(&self.open()?).await?;
+        let (losses, mut sums) = sums.split_at(1 + t.loss_names.len());
+        let mean = |sum: &Vec<f64>| sum[0] / losses[0][0];
+        let mut logs: Logs = t.loss_names.iter().cloned().zip(losses[1..].iter().map(mean)).collect();
+        for Watched { metric, name, states, .. } in &t.watched {
+            let (own, rest) = sums.split_at(*states);
+            logs.extend(metrics::logged(name, &**metric, own));
+            sums = rest;
         }
         Ok(logs)
     }

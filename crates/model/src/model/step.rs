@@ -1,9 +1,10 @@
 //! The three programs of a model: a training step, an evaluation step, a prediction.
 
 use super::Model;
-use super::compile::{Scaling, Trained, Training};
+use super::compile::{Scaling, Trained, Training, Watched};
 use crate::graph::Masked;
 use crate::layers::{Pass, floats_as};
+use crate::metrics::Batch;
 use crate::optimizers::{self, Step};
 use ibex_core::{DType, Error, Plan, Result, Shape, Tensor, Variable};
 use std::sync::Arc;
@@ -91,42 +92,48 @@ impl Model {
         // As in Keras, losses and metrics are computed in `f32` under every policy.
         let outputs: Vec<Masked> =
             outputs.iter().map(|(y, mask)| (floats_as(y.clone(), DType::F32), mask.clone())).collect();
-        let batch = outputs[0].0.dim(0) as f32;
+        let samples = outputs[0].0.dim(0) as f32;
         // One weight is for all outputs.
         let weight = |output: usize| weights.get(output).or(weights.first());
-        let mut total: Option<Tensor> = None;
+        let mut losses = Vec::new();
         for (i, (y_pred, mask)) in outputs.iter().enumerate() {
             let loss = t.loss(i);
             let each = loss.call(&targets[i], y_pred).and_then(|l| l.check().cloned());
             let each = each.map_err(|e| {
-                let which = if outputs.len() == 1 {
-                    "the model's output".into()
-                } else {
-                    format!("output {}", self.output_names()[i])
+                let which = match outputs.len() {
+                    1 => "the model's output".into(),
+                    _ => format!("output {}", self.output_names()[i]),
                 };
                 e.context(format!("loss {} of {which}", loss.class_name()))
             })?;
             let value = loss.reduction().apply(&each, weight(i));
             let _ = mask;
-            if let Some(own) = t.loss_totals.get(i) {
-                add_to(own, &(&value * batch), batch)?;
-            }
-            let value = if loss.weight() == 1.0 { value } else { value * loss.weight() };
-            total = Some(total.map_or_else(|| value.clone(), |sum| sum + &value));
+            let value = value.check().map_err(|e| e.context(format!("loss {}: sample weights", loss.class_name())))?;
+            losses.push(if loss.weight() == 1.0 { value.clone() } else { value * loss.weight() });
         }
-        let mut loss = total.unwrap_or_else(|| Tensor::zeros([], DType::F32));
+        let mut loss = losses.iter().cloned().reduce(|a, b| a + b).unwrap_or_else(|| Tensor::zeros([], DType::F32));
         for term in extra {
             loss = loss + floats_as(term.clone(), DType::F32);
         }
-        add_to(&t.loss_total, &(&loss * batch), batch)?;
-        for watched in &t.watched {
-            let metric = &watched.metric;
-            let (y_true, y_pred) = (&targets[watched.output], &outputs[watched.output].0);
-            let values = metric.values(y_true, y_pred, t.loss(watched.output).sparse_targets());
-            let values = values.and_then(|v| v.check().cloned());
-            let values = values.map_err(|e| e.context(format!("metric {}", metric.name())))?;
-            add_to(&watched.total, &values.sum(&[]), values.shape().elements() as f32)?;
+        let mut sums = vec![Tensor::scalar(samples), &loss * samples];
+        if losses.len() > 1 {
+            sums.extend(losses.iter().map(|l| l * samples));
         }
+        for Watched { metric, output, name, .. } in &t.watched {
+            let (y_pred, mask) = &outputs[*output];
+            let own = weight(*output).filter(|_| metric.takes_weights());
+            let mask = mask.as_ref().map(|m| m.cast(DType::F32));
+            let weights = match (own, mask) {
+                (Some(w), Some(m)) if w.rank() < m.rank() => Some(w.cast(DType::F32).unsqueeze(-1) * m),
+                (Some(w), Some(m)) => Some(w.cast(DType::F32) * m),
+                (own, mask) => own.cloned().or(mask),
+            };
+            let (y_true, sparse) = (&targets[*output], t.loss(*output).sparse_targets());
+            let batch = Batch { y_true, y_pred, weights: weights.as_ref(), sparse };
+            let added = metric.update(&batch).and_then(|all| all.iter().map(|s| s.check().cloned()).collect());
+            sums.extend::<Vec<_>>(added.map_err(|e| e.context(format!("metric {name}")))?);
+        }
+        t.totals.add(&sums)?;
         Ok(loss)
     }
 
@@ -176,10 +183,4 @@ fn unscale(scaling: &Scaling, gradients: &mut [Tensor]) -> Result<Tensor> {
     scaling.scale.assign(next)?;
     scaling.steps.assign(count)?;
     Ok(finite)
-}
-
-/// `total += (sum, count)`.
-fn add_to(total: &ibex_core::Variable, sum: &Tensor, count: f32) -> Result<()> {
-    let sum = sum.cast(DType::F32).stop_gradient().reshape([1]);
-    total.assign(total.value() + Tensor::concat(&[sum, Tensor::full([1], f64::from(count), DType::F32)], 0))
 }

@@ -342,8 +342,9 @@ fn convert(pixels: Vec<u8>, channels: usize, color: Color) -> Vec<u8> {
         Color::Rgb => rows.flat_map(|[r, g, b, _]| [r, g, b]).collect(),
         Color::Rgba => rows.flatten().collect(),
         Color::Grayscale if channels <= 2 => rows.map(|[v, ..]| v).collect(),
+        // As libpng computes it, whole parts of 2^15.
         Color::Grayscale => rows
-            .map(|[r, g, b, _]| ((299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b) + 500) / 1000) as u8)
+            .map(|[r, g, b, _]| ((9798 * u32::from(r) + 19235 * u32::from(g) + 3735 * u32::from(b)) >> 15) as u8)
             .collect(),
     }
 }

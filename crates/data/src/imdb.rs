@@ -15,6 +15,9 @@ pub struct Imdb {
     pub words: WordIndex,
 }
 
+/// The folder in the archive.
+pub(crate) const FOLDER: &str = "aclImdb";
+
 /// The order of the reviews; the seed of Keras.
 const SEED: u64 = 113;
 
@@ -34,7 +37,7 @@ const SEED: u64 = 113;
 /// `Io` or `Value` if a folder or file is missing or can not be read.
 pub fn imdb_from_dir(dir: impl AsRef<Path>, encoding: &Encoding) -> Result<Imdb> {
     let dir = dir.as_ref();
-    let inner = dir.join("aclImdb");
+    let inner = dir.join(FOLDER);
     let dir = if inner.is_dir() { &inner } else { dir };
     let part = |name: &str| {
         let dir = dir.join(name);
@@ -47,6 +50,14 @@ pub fn imdb_from_dir(dir: impl AsRef<Path>, encoding: &Encoding) -> Result<Imdb>
         Ok(Texts::from_classes(&dir, Some(&["neg", "pos"]))?.shuffle(SEED))
     };
     Ok(Imdb::new(&part("train")?, &part("test")?, encoding))
+}
+
+/// Whether the folders are there.
+#[cfg(all(feature = "download", not(target_arch = "wasm32")))]
+pub(crate) fn is_there(dir: &Path) -> bool {
+    let whole =
+        |dir: &Path| ["train/neg", "train/pos", "test/neg", "test/pos"].iter().all(|part| dir.join(part).is_dir());
+    whole(dir) || whole(&dir.join(FOLDER))
 }
 
 impl Imdb {

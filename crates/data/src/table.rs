@@ -99,6 +99,10 @@ impl Csv {
     }
 
     fn parse(&self, bytes: &[u8], source: &str) -> Result<Table> {
+        if let Err(e) = std::str::from_utf8(bytes) {
+            let line = 1 + bytes[..e.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+            return Err(Error::format(format!("{source}, line {line}: no UTF-8 text; convert the file to UTF-8")));
+        }
         let names = self.names(bytes, source)?;
         for name in &self.text {
             if !names.contains(name) {
@@ -213,7 +217,6 @@ fn refused(source: &str, error: &csv::Error) -> Error {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => format!(
             "{len} cells where the lines before have {expected_len}; check the delimiter, and quote cells that contain it"
         ),
-        csv::ErrorKind::Utf8 { err, .. } => format!("cell {} is no UTF-8 text; convert the file to UTF-8", err.field()),
         _ => error.to_string(),
     };
     Error::format(format!("{source}{line}: {what}"))

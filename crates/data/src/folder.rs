@@ -1,13 +1,13 @@
 //! Files in a folder for each class.
 
 use crate::io::failed;
-use crate::rows::shuffled_indices;
-use ibex_core::{DType, Error, Result, Tensor};
+use ibex_core::{Error, Result};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// How labels are written into `y`.
+#[cfg(feature = "images")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LabelMode {
     /// Class numbers: i32 of shape `(n)`, for `SparseCategoricalCrossentropy`.
@@ -19,9 +19,11 @@ pub enum LabelMode {
     Binary,
 }
 
+#[cfg(feature = "images")]
 impl LabelMode {
     /// Labels of that many classes as a tensor.
-    pub(crate) fn tensor(self, labels: Vec<i32>, classes: usize) -> Result<Tensor> {
+    pub(crate) fn tensor(self, labels: Vec<i32>, classes: usize) -> Result<ibex_core::Tensor> {
+        use ibex_core::Tensor;
         let n = labels.len();
         match self {
             LabelMode::Int => Ok(Tensor::from_vec(labels, n)),
@@ -29,10 +31,9 @@ impl LabelMode {
             LabelMode::Binary if classes != 2 => Err(Error::value(format!(
                 "LabelMode::Binary is for 2 classes, but there are {classes}; use Int or Categorical"
             ))),
-            LabelMode::Binary => Ok(Tensor::from_data(
-                ibex_core::Data::from_f64(DType::F32, &labels.iter().map(|&l| f64::from(l)).collect::<Vec<f64>>()),
-                [n, 1],
-            )),
+            LabelMode::Binary => {
+                Ok(Tensor::from_vec(labels.iter().map(|&label| label as f32).collect::<Vec<f32>>(), [n, 1]))
+            }
         }
     }
 }
@@ -51,6 +52,7 @@ pub(crate) enum Take {
     Yes,
     No,
     /// An error that says this.
+    #[cfg(feature = "images")]
     Refuse(&'static str),
 }
 
@@ -100,6 +102,7 @@ impl Files {
                             files.paths.push(path);
                         }
                         Take::No => {}
+                        #[cfg(feature = "images")]
                         Take::Refuse(why) => return Err(Error::unsupported(format!("{}: {why}", path.display()))),
                     }
                 }
@@ -120,8 +123,9 @@ impl Files {
     }
 
     /// The files in a random order.
+    #[cfg(feature = "images")]
     pub fn shuffle(&mut self, seed: u64) {
-        let order = shuffled_indices(self.paths.len() as u32, seed, 0);
+        let order = crate::rows::shuffled_indices(self.paths.len() as u32, seed, 0);
         self.labels = order.iter().map(|&i| self.labels[i as usize]).collect();
         self.paths = order.iter().map(|&i| self.paths[i as usize].clone()).collect();
     }

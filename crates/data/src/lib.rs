@@ -33,6 +33,7 @@ pub use download::{
     fashion_mnist_download, fashion_mnist_download_from, imdb_download, imdb_download_from, mnist_download,
     mnist_download_from,
 };
+#[cfg(feature = "images")]
 pub use folder::LabelMode;
 #[cfg(feature = "images")]
 pub use images::{Color, ImageFolder, load_image};

@@ -22,8 +22,7 @@ pub fn normalize(x: &Tensor, axis: isize, order: f64) -> Result<Tensor> {
     let Some(axis) = x.shape().axis(axis) else {
         return Err(Error::value(format!("normalize: there is no axis {axis} in the shape {}", x.shape())));
     };
-    // Written so that NaN is refused too.
-    if !(order > 0.0) {
+    if order.is_nan() || order <= 0.0 {
         return Err(Error::value(format!("normalize: the order is {order}; give a positive number, or infinity")));
     }
     let len = x.shape()[axis];

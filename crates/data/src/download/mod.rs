@@ -78,8 +78,7 @@ const IMDB: Archive = Archive {
     // Not the reviews without labels, nor the counts of words.
     wanted: |path| {
         let inside = |part: &&str| path.strip_prefix(imdb::FOLDER).is_some_and(|path| path.starts_with(*part));
-        path.ends_with(".txt")
-            && ["/train/neg/", "/train/pos/", "/test/neg/", "/test/pos/"].iter().any(|part| inside(&part))
+        path.ends_with(".txt") && ["/train/neg/", "/train/pos/", "/test/neg/", "/test/pos/"].iter().any(inside)
     },
 };
 

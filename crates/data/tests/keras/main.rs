@@ -3,7 +3,6 @@
 use ibex_core::{Data, Tensor};
 use ibex_data::*;
 use serde_json::Value;
-use std::path::PathBuf;
 use std::sync::LazyLock;
 
 static KERAS: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(include_str!("keras.json")).unwrap());
@@ -171,6 +170,7 @@ fn words_are_encoded_as_imdb_load_data_does() {
 #[cfg(feature = "images")]
 mod images {
     use super::*;
+    use std::path::PathBuf;
 
     fn folder() -> PathBuf {
         PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keras/images"))

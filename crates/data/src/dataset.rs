@@ -1,5 +1,6 @@
 //! Examples with their targets, and parts of them.
 
+use crate::host::host;
 use crate::rows::{gather_rows, shuffled_indices};
 use ibex_core::{Data, Error, Result, Tensor};
 use std::ops::Range;
@@ -76,8 +77,11 @@ impl Dataset {
         self.view().split_at(middle)
     }
 
-    /// A copy of the rows at `indices`.
-    fn take(&self, indices: &[u32]) -> Result<Dataset> {
+    /// A copy of the rows at `indices`, in that order.
+    ///
+    /// # Errors
+    /// `Value` if an index is no row, or the tensors are not computed yet.
+    pub fn take(&self, indices: &[u32]) -> Result<Dataset> {
         Dataset::new(
             take(&self.x, indices).map_err(|e| e.context("x"))?,
             take(&self.y, indices).map_err(|e| e.context("y"))?,
@@ -161,11 +165,7 @@ pub fn train_test_split(data: &Dataset, fraction: f64, seed: u64) -> Result<Spli
 }
 
 fn take(tensor: &Tensor, indices: &[u32]) -> Result<Tensor> {
-    let Some(data) = tensor.data() else {
-        return Err(Error::value(
-            "the tensor is not computed yet; read it to the host first, and make a tensor of the numbers",
-        ));
-    };
+    let data = host(tensor)?;
     let mut shape = tensor.shape().to_vec();
     let row: usize = shape.iter().skip(1).product();
     if let Some(rows) = shape.first_mut() {

@@ -47,13 +47,35 @@ pub fn mnist_subset() -> Result<Split> {
 /// # Errors
 /// `Io` if a file is missing or can not be read; `Format` if one is damaged or two do not belong together.
 pub fn mnist_from_dir(dir: impl AsRef<Path>) -> Result<Split> {
-    let dir = dir.as_ref();
+    from_dir(dir.as_ref(), "MNIST")
+}
+
+/// The classes of Fashion-MNIST, in the order of their labels.
+pub const FASHION_MNIST_CLASSES: [&str; 10] =
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
+
+/// Fashion-MNIST, 70,000 grey images of clothes, from a folder with its four files: they have the names, and the data the types and
+/// shapes, of [`mnist_from_dir`]. [`FASHION_MNIST_CLASSES`] names the labels.
+///
+/// ```no_run
+/// let clothes = ibex_data::fashion_mnist_from_dir("fashion-mnist")?;
+/// assert_eq!(clothes.train.x.shape().to_vec(), [60_000, 28, 28, 1]);
+/// # Ok::<(), ibex_core::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`mnist_from_dir`].
+pub fn fashion_mnist_from_dir(dir: impl AsRef<Path>) -> Result<Split> {
+    from_dir(dir.as_ref(), "Fashion-MNIST")
+}
+
+fn from_dir(dir: &Path, name: &str) -> Result<Split> {
     load(|file| {
         let (stem, rest, kind) = FILES[file];
         match find(dir, stem, rest) {
             Some(path) => open(&path, kind),
             None => Err(Error::io(format!(
-                "no file {stem}-{rest} or {stem}-{rest}.gz in {}; give the folder that holds the four files of MNIST",
+                "no file {stem}-{rest} or {stem}-{rest}.gz in {}; give the folder that holds the four files of {name}",
                 dir.display()
             ))),
         }

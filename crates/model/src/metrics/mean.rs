@@ -53,12 +53,12 @@ means! {
     CategoricalHinge "categorical_hinge" Some(false),
         |y, p| (((1.0 - y) * p).max(&[-1]) - (y * p).sum(&[-1]) + 1.0).relu();
     /// Mean of `sum(y_true * ln(y_true / y_pred))` over the last axis, both clipped to 1e-7..1. From 0.
-    KLDivergence "kl_divergence" None, |y, p| {
+    KLDivergence "kl_divergence" Some(false), |y, p| {
         let (y, p) = (y.clamp(EPSILON, 1.0), p.clamp(EPSILON, 1.0));
         (&y * (&y / p).log()).sum(&[-1])
     };
     /// Mean of `y_pred - y_true * ln(y_pred + 1e-7)`.
-    Poisson "poisson" None, |y, p| last_mean(&(p - y * (p + EPSILON).log()));
+    Poisson "poisson" Some(false), |y, p| last_mean(&(p - y * (p + EPSILON).log()));
 }
 
 /// -1 and 1 for targets of 0 and 1; others stay.

@@ -63,7 +63,7 @@ fn check<R>(case: &Case<R>, results: &[Vec<f64>], device: &Device) -> Result<()>
             metric.update(&Batch { y_true: &args[0], y_pred: &args[1], weights: args.get(2), sparse })
         })?;
         let tensors: Vec<_> = arrays.iter().map(|a| a.tensor()).collect();
-        let mut args: Vec<Arg> = tensors.iter().map(Arg::Tensor).collect();
+        let mut args: Vec<Arg> = tensors.into_iter().map(Arg::Tensor).collect();
         let added = plan.run(&mut args)?;
         assert_eq!(added.len(), state.len(), "{}", case.name);
         for ((sum, added), shape) in sums.iter_mut().zip(&added).zip(&state) {

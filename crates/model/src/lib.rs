@@ -72,7 +72,11 @@ pub mod prelude {
         BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError, Reduction,
         SparseCategoricalCrossentropy,
     };
-    pub use crate::metrics::{Accuracy, BinaryAccuracy, CategoricalAccuracy, Metric, SparseCategoricalAccuracy};
+    // Metrics that are a loss too are `metrics::MeanSquaredError` and so on.
+    pub use crate::metrics::{
+        self, AUC, Accuracy, BinaryAccuracy, CategoricalAccuracy, F1Score, Metric, Precision, R2Score, Recall,
+        RootMeanSquaredError, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy,
+    };
     pub use crate::optimizers::{Adam, LossScaleOptimizer, Optimizer, RMSprop, SGD};
     pub use crate::{Batches, Examples, Fit, History, Input, Instance, Model, Sequential, SymbolicTensor};
     pub use crate::{DType, Device, Eval, Function, Padding, Shape, Tensor, Variable};

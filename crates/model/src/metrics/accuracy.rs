@@ -1,35 +1,19 @@
 //! How often predictions are right.
 
-use super::Metric;
-use crate::config::{self, Config};
+use super::define::{described, metric};
+use super::{Metric, misfit};
 use crate::losses::squeeze_or_expand;
-use ibex_core::{DType, Error, Result, Tensor};
-use serde::{Deserialize, Serialize};
+use ibex_core::{DType, Result, Tensor};
+use std::convert::identity;
 
-/// Share of right predictions, in the kind that fits targets and predictions, as Keras resolves `"accuracy"`: binary if predictions
-/// have one output, sparse if targets are class numbers, else categorical.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Accuracy {}
-
-impl Accuracy {
-    /// The metric, named `accuracy`.
-    pub fn new() -> Self {
-        Self::default()
-    }
+metric! {
+    /// Share of right predictions, in the kind that fits targets and predictions, as Keras resolves `"accuracy"`: binary if predictions
+    /// have one output, sparse if targets are class numbers, else categorical. From 0 to 1.
+    Accuracy "accuracy" {}
 }
 
 impl Metric for Accuracy {
-    fn name(&self) -> String {
-        "accuracy".into()
-    }
-
-    fn config(&self) -> Result<Config> {
-        config::save(self)
-    }
-
-    fn direction(&self) -> Option<bool> {
-        Some(true)
-    }
+    described!(Some(true));
 
     fn values(&self, y_true: &Tensor, y_pred: &Tensor, sparse: bool) -> Result<Tensor> {
         if y_pred.dim(-1) == 1 && !sparse {
@@ -42,119 +26,111 @@ impl Metric for Accuracy {
     }
 }
 
-fn misfit(name: &str, y_true: &Tensor, y_pred: &Tensor) -> Error {
-    Error::shape(format!("{name}: targets {} do not fit predictions {}", y_true.shape(), y_pred.shape()))
-}
-
-/// Share of predictions on the right side of a threshold.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct BinaryAccuracy {
-    threshold: f32,
-}
-
-impl Default for BinaryAccuracy {
-    fn default() -> Self {
-        BinaryAccuracy { threshold: 0.5 }
-    }
-}
-
-impl BinaryAccuracy {
-    /// With threshold 0.5.
-    pub fn new() -> Self {
-        BinaryAccuracy::default()
-    }
-
-    /// Predictions above the threshold count as 1.
-    pub fn threshold(self, threshold: f32) -> Self {
-        BinaryAccuracy { threshold }
+metric! {
+    /// Share of predictions on the right side of a threshold: `y_true == (y_pred > threshold)`. From 0 to 1.
+    BinaryAccuracy "binary_accuracy" {
+        /// Predictions above it count as 1; 0.5 by default.
+        threshold: f64 = 0.5, f64 => identity;
     }
 }
 
 impl Metric for BinaryAccuracy {
-    fn name(&self) -> String {
-        "binary_accuracy".into()
-    }
-
-    fn config(&self) -> Result<Config> {
-        config::save(self)
-    }
-
-    fn direction(&self) -> Option<bool> {
-        Some(true)
-    }
+    described!(Some(true));
 
     fn values(&self, y_true: &Tensor, y_pred: &Tensor, _sparse: bool) -> Result<Tensor> {
         let y = squeeze_or_expand(y_true, y_pred).cast(y_pred.dtype());
         if y.shape() != y_pred.shape() {
-            return Err(misfit("binary_accuracy", y_true, y_pred));
+            return Err(misfit(&self.name, y_true, y_pred));
         }
         Ok(y.eq(y_pred.gt(self.threshold).cast(y_pred.dtype())).cast(DType::F32))
     }
 }
 
-/// Share of rows whose largest prediction is at the largest target.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct CategoricalAccuracy {}
-
-impl CategoricalAccuracy {
-    /// The metric.
-    pub fn new() -> Self {
-        Self::default()
-    }
+metric! {
+    /// Share of rows whose largest prediction is at the largest target (the first of equals). From 0 to 1.
+    CategoricalAccuracy "categorical_accuracy" {}
 }
 
 impl Metric for CategoricalAccuracy {
-    fn name(&self) -> String {
-        "categorical_accuracy".into()
-    }
-
-    fn config(&self) -> Result<Config> {
-        config::save(self)
-    }
-
-    fn direction(&self) -> Option<bool> {
-        Some(true)
-    }
+    described!(Some(true));
 
     fn values(&self, y_true: &Tensor, y_pred: &Tensor, _sparse: bool) -> Result<Tensor> {
         if y_true.shape() != y_pred.shape() || y_pred.rank() == 0 {
-            return Err(misfit("categorical_accuracy", y_true, y_pred));
+            return Err(misfit(&self.name, y_true, y_pred));
         }
         Ok(y_true.argmax(-1).eq(y_pred.argmax(-1)).cast(DType::F32))
     }
 }
 
-/// Share of rows whose largest prediction is at the label.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct SparseCategoricalAccuracy {}
+metric! {
+    /// Share of rows whose largest prediction (the first of equals) is at the label. From 0 to 1.
+    SparseCategoricalAccuracy "sparse_categorical_accuracy" {}
+}
 
-impl SparseCategoricalAccuracy {
-    /// The metric.
-    pub fn new() -> Self {
-        Self::default()
+/// Class numbers `(n, ..)` or `(n, .., 1)` for predictions `(n, .., classes)`.
+fn labels(name: &str, y_true: &Tensor, y_pred: &Tensor) -> Result<Tensor> {
+    let labels =
+        if y_true.rank() == y_pred.rank() && y_true.dim(-1) == 1 { y_true.squeeze(-1) } else { y_true.clone() };
+    if labels.rank() + 1 != y_pred.rank() || labels.shape()[..] != y_pred.shape()[..labels.rank()] {
+        return Err(misfit(name, y_true, y_pred));
     }
+    Ok(labels.cast(DType::I32))
 }
 
 impl Metric for SparseCategoricalAccuracy {
-    fn name(&self) -> String {
-        "sparse_categorical_accuracy".into()
-    }
-
-    fn config(&self) -> Result<Config> {
-        config::save(self)
-    }
-
-    fn direction(&self) -> Option<bool> {
-        Some(true)
-    }
+    described!(Some(true));
 
     fn values(&self, y_true: &Tensor, y_pred: &Tensor, _sparse: bool) -> Result<Tensor> {
-        let labels =
-            if y_true.rank() == y_pred.rank() && y_true.dim(-1) == 1 { y_true.squeeze(-1) } else { y_true.clone() };
-        if labels.rank() + 1 != y_pred.rank() || labels.shape()[..] != y_pred.shape()[..labels.rank()] {
-            return Err(misfit("sparse_categorical_accuracy", y_true, y_pred));
+        Ok(labels(&self.name, y_true, y_pred)?.eq(y_pred.argmax(-1)).cast(DType::F32))
+    }
+}
+
+metric! {
+    /// Share of rows whose largest target is among the `k` largest predictions. From 0 to 1. A prediction equal to the last one of them counts as
+    /// among them, however many there are.
+    TopKCategoricalAccuracy "top_k_categorical_accuracy" {
+        /// How many predictions count; 5 by default.
+        k: usize = 5, usize => identity;
+    }
+}
+
+/// Is the prediction at the label among the `k` largest? So it is if fewer than `k` are larger: no sort is needed.
+fn in_top_k(labels: &Tensor, y_pred: &Tensor, k: usize) -> Tensor {
+    let at = y_pred.pick(labels);
+    let at = at.is_nan().select(f64::from(f32::NEG_INFINITY), &at).unsqueeze(-1);
+    y_pred.gt(at).cast(DType::I32).sum(&[-1]).lt(k as f64).cast(DType::F32)
+}
+
+impl Metric for TopKCategoricalAccuracy {
+    described!(Some(true));
+
+    fn values(&self, y_true: &Tensor, y_pred: &Tensor, _sparse: bool) -> Result<Tensor> {
+        if y_true.shape() != y_pred.shape() || y_pred.rank() == 0 {
+            return Err(misfit(&self.name, y_true, y_pred));
         }
-        Ok(labels.cast(DType::I32).eq(y_pred.argmax(-1)).cast(DType::F32))
+        Ok(in_top_k(&y_true.argmax(-1), y_pred, self.k))
+    }
+}
+
+metric! {
+    /// Share of rows whose label is among the `k` largest predictions. From 0 to 1; equals as in [`TopKCategoricalAccuracy`].
+    SparseTopKCategoricalAccuracy "sparse_top_k_categorical_accuracy" {
+        /// How many predictions count; 5 by default.
+        k: usize = 5, usize => identity;
+        /// Predictions are class numbers already, the most likely first. Off by default.
+        from_sorted_ids: bool = false, bool => identity;
+    }
+}
+
+impl Metric for SparseTopKCategoricalAccuracy {
+    described!(Some(true));
+
+    fn values(&self, y_true: &Tensor, y_pred: &Tensor, _sparse: bool) -> Result<Tensor> {
+        let labels = labels(&self.name, y_true, y_pred)?;
+        if !self.from_sorted_ids {
+            return Ok(in_top_k(&labels, y_pred, self.k));
+        }
+        let first = y_pred.narrow(-1, 0, self.k.min(y_pred.dim(-1)));
+        Ok(first.cast(DType::I32).eq(labels.unsqueeze(-1)).cast(DType::F32).max(&[-1]))
     }
 }

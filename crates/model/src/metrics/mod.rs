@@ -1,11 +1,31 @@
 //! Metrics: numbers people look at, exact over an epoch. Their sums live on the device and are read when somebody looks.
 
 mod accuracy;
+mod auc;
+mod confusion;
+mod define;
+mod f_score;
+mod iou;
 mod mean;
 mod totals;
 
-pub use accuracy::{Accuracy, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy};
-pub use mean::{MeanAbsoluteErrorMetric, MeanSquaredErrorMetric};
+pub use accuracy::{
+    Accuracy, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy,
+    TopKCategoricalAccuracy,
+};
+pub use auc::{AUC, Curve, Summation};
+pub use confusion::{
+    FalseNegatives, FalsePositives, Precision, PrecisionAtRecall, Recall, RecallAtPrecision, SensitivityAtSpecificity,
+    SpecificityAtSensitivity, TrueNegatives, TruePositives,
+};
+pub use f_score::{Average, F1Score, FBetaScore};
+pub use iou::{BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU};
+pub use mean::{
+    BinaryCrossentropy, CategoricalCrossentropy, CategoricalHinge, ConcordanceCorrelation, CosineSimilarity, Hinge,
+    KLDivergence, LogCoshError, Mean, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,
+    MeanSquaredLogarithmicError, PearsonCorrelation, Poisson, R2Score, RootMeanSquaredError,
+    SparseCategoricalCrossentropy, SquaredHinge, Sum,
+};
 pub(crate) use totals::Totals;
 
 use crate::config::{Config, Part};
@@ -193,6 +213,10 @@ pub(crate) fn ratio(a: f64, b: f64) -> f64 {
     if b == 0.0 { 0.0 } else { a / b }
 }
 
+fn misfit(name: &str, y_true: &Tensor, y_pred: &Tensor) -> Error {
+    Error::shape(format!("{name}: targets {} do not fit predictions {}", y_true.shape(), y_pred.shape()))
+}
+
 /// Weights of samples, or of leading axes, for values of the given shape.
 fn weights_as(weights: &Tensor, shape: &Shape) -> Result<Tensor> {
     let mut w = weights.check()?.cast(DType::F32);
@@ -257,29 +281,44 @@ tuples! { (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) }
 /// # Errors
 /// `Unsupported` if no such metric is known, naming those that are.
 pub fn get(name: &str) -> Result<Box<dyn Metric>> {
+    let name = match name {
+        "acc" => "Accuracy",
+        "bce" | "BCE" => "BinaryCrossentropy",
+        "mse" | "MSE" => "MeanSquaredError",
+        "mae" | "MAE" => "MeanAbsoluteError",
+        "mape" | "MAPE" => "MeanAbsolutePercentageError",
+        "msle" | "MSLE" => "MeanSquaredLogarithmicError",
+        other => other,
+    };
     from_config(name, Config::new())
 }
 
 macro_rules! metrics {
     ($($class:ident)+) => {
-        /// The metric of a class name (or of the name in logs) and a configuration, where missing fields have their defaults.
+        /// The metric of a class name (or of its name in logs) and a configuration, where missing fields have their defaults.
         ///
         /// # Errors
         /// `Unsupported` if no such class is known, naming those that are; `Format` for a wrong field.
-        pub(crate) fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Metric>> {
+        pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Metric>> {
             if class_name == "Weighted" {
                 let inner: Part = crate::config::load(config)?;
                 return Ok(Box::new(from_config(&inner.class_name, inner.config)?.weighted()));
             }
-            $(if [$class::new().class_name(), &$class::new().name()].contains(&class_name) {
+            $(if class_name == stringify!($class) || class_name == $class::default().name() {
                 return Ok(Box::new(crate::config::load::<$class>(config)?));
             })+
-            let known = [$($class::new().class_name()),+].join(", ");
+            let known = [$(stringify!($class)),+].join(", ");
             Err(Error::unsupported(format!("unknown metric {class_name:?}; known are {known}")))
         }
     };
 }
 
 metrics! {
-    Accuracy BinaryAccuracy CategoricalAccuracy SparseCategoricalAccuracy MeanSquaredErrorMetric MeanAbsoluteErrorMetric
+    Accuracy BinaryAccuracy CategoricalAccuracy SparseCategoricalAccuracy TopKCategoricalAccuracy SparseTopKCategoricalAccuracy
+    TruePositives FalsePositives TrueNegatives FalseNegatives Precision Recall
+    PrecisionAtRecall RecallAtPrecision SensitivityAtSpecificity SpecificityAtSensitivity AUC F1Score FBetaScore
+    MeanSquaredError MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredLogarithmicError RootMeanSquaredError LogCoshError
+    CosineSimilarity PearsonCorrelation ConcordanceCorrelation R2Score Hinge SquaredHinge CategoricalHinge KLDivergence Poisson
+    BinaryCrossentropy CategoricalCrossentropy SparseCategoricalCrossentropy
+    IoU MeanIoU OneHotIoU OneHotMeanIoU BinaryIoU
 }

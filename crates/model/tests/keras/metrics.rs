@@ -3,65 +3,80 @@
 use crate::common::{TOLERANCE, assert_close, every_case};
 use crate::fixture::{Array, cases};
 use ibex::config::Config;
-use ibex::metrics::{
-    BinaryAccuracy, CategoricalAccuracy, MeanAbsoluteErrorMetric, MeanSquaredErrorMetric, Metric,
-    SparseCategoricalAccuracy,
-};
-use ibex::{Device, Result};
+use ibex::metrics::{self, Batch};
+use ibex::{Arg, Device, Plan, Result, Shape};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-struct Case {
+struct Case<R> {
     name: String,
     metric: String,
     config: Config,
-    batches: Vec<Batch>,
-    results: Vec<f64>,
+    batches: Vec<Arrays>,
+    results: Vec<R>,
+    #[serde(default)]
+    direction: Option<bool>,
 }
 
 #[derive(Deserialize)]
-struct Batch {
+struct Arrays {
     y_true: Array,
     y_pred: Array,
     sample_weight: Option<Array>,
 }
 
-/// `None` for what Ibex has not: Keras's class `Accuracy` compares class numbers; ours is what Keras makes of the word "accuracy".
-fn metric(case: &Case) -> Option<Box<dyn Metric>> {
-    Some(match &case.metric[..] {
-        "BinaryAccuracy" => {
-            let threshold = case.config.get("threshold").and_then(|v| v.as_f64()).unwrap_or(0.5);
-            Box::new(BinaryAccuracy::new().threshold(threshold as f32))
-        }
-        "CategoricalAccuracy" => Box::new(CategoricalAccuracy::new()),
-        "SparseCategoricalAccuracy" => Box::new(SparseCategoricalAccuracy::new()),
-        "MeanSquaredError" => Box::new(MeanSquaredErrorMetric::new()),
-        "MeanAbsoluteError" => Box::new(MeanAbsoluteErrorMetric::new()),
-        _ => return None,
-    })
+/// Keras's class `Accuracy` compares class numbers; ours is what Keras makes of the word "accuracy".
+#[test]
+fn metrics_are_those_of_keras() {
+    let mut cases: Vec<Case<f64>> = cases("metrics.json");
+    cases.retain(|c| c.metric != "Accuracy");
+    every_case(
+        &cases,
+        |c| &c.name,
+        |c, device| check(c, &c.results.iter().map(|r| vec![*r]).collect::<Vec<_>>(), device),
+    );
 }
 
 #[test]
-fn metrics_are_those_of_keras() {
-    let cases: Vec<Case> = cases("metrics.json");
-    let known: Vec<_> = cases.iter().filter_map(|c| Some((c, metric(c)?))).collect();
-    assert_eq!(known.len(), cases.iter().filter(|c| c.metric != "Accuracy").count());
-    every_case(&known, |(case, _)| &case.name, |(case, metric), device| check(case, &**metric, device));
+fn more_metrics_are_those_of_keras() {
+    let cases: Vec<Case<Vec<f64>>> = cases("metrics_more.json");
+    for case in &cases {
+        let metric = metrics::from_config(&case.metric, case.config.clone()).unwrap();
+        assert_eq!((metric.direction(), metric.class_name()), (case.direction, &case.metric[..]), "{}", case.name);
+    }
+    every_case(&cases, |c| &c.name, |c, device| check(c, &c.results, device));
 }
 
-fn check(case: &Case, metric: &dyn Metric, device: &Device) -> Result<()> {
-    let (mut sum, mut count, mut running) = (0.0, 0.0, Vec::new());
-    for batch in &case.batches {
-        let sparse = case.metric.starts_with("Sparse");
-        let values = metric.values(&batch.y_true.tensor(), &batch.y_pred.tensor(), sparse)?;
-        let numbers = device.read_now(&values)?.to_f64();
-        // A weight counts for all values of its sample, or of its step.
-        let weights = batch.sample_weight.as_ref().map_or(vec![1.0], |w| w.data.clone());
-        let each = numbers.len() / weights.len();
-        sum += numbers.iter().enumerate().map(|(i, v)| v * weights[i / each]).sum::<f64>();
-        count += weights.iter().sum::<f64>() * each as f64;
-        running.push(if count == 0.0 { 0.0 } else { sum / count });
+fn check<R>(case: &Case<R>, results: &[Vec<f64>], device: &Device) -> Result<()> {
+    let metric = metrics::from_config(&case.metric, case.config.clone())?;
+    // What is written is read again.
+    let metric = metrics::from_config(metric.class_name(), metric.config()?)?;
+    let sparse = case.metric.starts_with("Sparse");
+    let pred = Shape::from(&case.batches[0].y_pred.shape[1..]);
+    let state = metric.state(&pred)?;
+    let mut sums: Vec<Vec<f64>> = state.iter().map(|s| vec![0.0; s.elements()]).collect();
+    for (batch, want) in case.batches.iter().zip(results) {
+        let arrays = [Some(&batch.y_true), Some(&batch.y_pred), batch.sample_weight.as_ref()];
+        let arrays: Vec<&Array> = arrays.into_iter().flatten().collect();
+        let specs: Vec<_> = arrays.iter().map(|a| a.spec()).collect();
+        let plan = Plan::trace(device, &specs, |args| {
+            metric.update(&Batch { y_true: &args[0], y_pred: &args[1], weights: args.get(2), sparse })
+        })?;
+        let tensors: Vec<_> = arrays.iter().map(|a| a.tensor()).collect();
+        let mut args: Vec<Arg> = tensors.into_iter().map(Arg::Tensor).collect();
+        let added = plan.run(&mut args)?;
+        assert_eq!(added.len(), state.len(), "{}", case.name);
+        for ((sum, added), shape) in sums.iter_mut().zip(&added).zip(&state) {
+            assert_eq!(added.shape(), shape, "{}", case.name);
+            sum.iter_mut().zip(device.read_now(added)?.to_f64()).for_each(|(s, a)| *s += a);
+        }
+        assert_close(&case.name, &metric.result(&sums), want, TOLERANCE);
     }
-    assert_close(&case.name, &running, &case.results, TOLERANCE);
     Ok(())
+}
+
+#[test]
+fn unknown_names_list_the_known_ones() {
+    let error = metrics::get("acuracy").unwrap_err().to_string();
+    assert!(error.contains("acuracy") && error.contains("Accuracy") && error.contains("AUC"), "{error}");
 }

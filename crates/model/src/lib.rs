@@ -22,6 +22,7 @@ struct Readme;
 mod activations;
 pub mod callbacks;
 pub mod config;
+mod constraints;
 mod device;
 mod eval;
 mod history;
@@ -34,9 +35,11 @@ pub mod optimizers;
 mod plot;
 mod policy;
 mod progress;
+mod regularizers;
 mod saving;
 
 pub use activations::Activation;
+pub use constraints::Constraint;
 #[cfg(not(target_arch = "wasm32"))]
 pub use device::device;
 pub use device::{default_device, devices, open, set_default_device};
@@ -47,9 +50,10 @@ pub use ibex_core::{
     Window,
 };
 pub use ibex_data as data;
-pub use initializers::Initializer;
+pub use initializers::{Distribution, FanMode, Initializer};
 pub use model::{Fit, KernelTime, Named, Profile, Sequential, Source};
 pub use policy::DTypePolicy;
+pub use regularizers::{OrthogonalMode, Regularizer};
 
 /// The engine below: graphs, programs, backends.
 pub use ibex_core as core;
@@ -58,7 +62,6 @@ pub use ibex_core as core;
 pub mod prelude {
     pub use crate::Activation::{self, Gelu, Relu, Sigmoid, Softmax, Tanh};
     pub use crate::DTypePolicy::{self, Float32, MixedBfloat16, MixedFloat16};
-    pub use crate::Initializer;
     pub use crate::callbacks::{Callback, EarlyStopping};
     pub use crate::config::{self, Config};
     pub use crate::data::{Dataset, Split};
@@ -67,10 +70,19 @@ pub mod prelude {
         Layer, MaxPooling2D, Reshape, Weights,
     };
     pub use crate::losses::{
-        BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError, Reduction,
-        SparseCategoricalCrossentropy,
+        BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
+        CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber, KLDivergence, LogCosh, Loss, MeanAbsoluteError,
+        MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError, Poisson, Reduction,
+        SparseCategoricalCrossentropy, SquaredHinge, Tversky,
     };
     pub use crate::metrics::{Accuracy, BinaryAccuracy, CategoricalAccuracy, Metric, SparseCategoricalAccuracy};
-    pub use crate::optimizers::{Adam, LossScaleOptimizer, Optimizer, RMSprop, SGD};
+    pub use crate::optimizers::schedules::{
+        CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate, PiecewiseConstantDecay,
+        PolynomialDecay, Schedule,
+    };
+    pub use crate::optimizers::{
+        Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScaleOptimizer, Nadam, Optimizer, RMSprop, SGD,
+    };
+    pub use crate::{Constraint, Initializer, Regularizer};
     pub use crate::{DType, Device, Eval, Fit, Function, History, Padding, Sequential, Shape, Tensor, Variable};
 }

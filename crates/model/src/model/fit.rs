@@ -186,6 +186,9 @@ impl Sequential {
                 break;
             }
         }
+        if !history.epoch.is_empty() {
+            run.model.training()?.state.finish(run.model.trainable())?;
+        }
         for callback in &mut callbacks {
             callback.on_train_end(&mut run)?;
         }

@@ -14,7 +14,7 @@ use crate::device::default_device;
 use crate::layers::{Context, Layer, Weight, Weights, floats_as};
 use crate::losses::Loss;
 use crate::metrics::{IntoMetrics, Metric};
-use crate::optimizers::{LossScale, LossScaleOptimizer, Optimizer};
+use crate::optimizers::{self, LossScale, LossScaleOptimizer, Optimizer};
 use crate::policy::DTypePolicy;
 use ibex_core::{DType, Data, Device, Error, Plan, Result, Shape, Tensor, Variable, random};
 use std::collections::HashMap;
@@ -72,11 +72,8 @@ pub(crate) struct Training {
     pub optimizer: Box<dyn Optimizer>,
     pub loss: Box<dyn Loss>,
     pub metrics: Vec<Box<dyn Metric>>,
-    /// `i32`, `f32`: steps done, and the learning rate.
-    pub iterations: Variable,
-    pub learning_rate: Variable,
-    /// For every trainable weight, in order, its slots.
-    pub slots: Vec<Vec<Variable>>,
+    /// What the optimizer keeps: steps done, the learning rate, and slots for every trainable weight.
+    pub state: optimizers::State,
     /// With an optimizer that scales the loss.
     pub scaling: Option<Scaling>,
     /// `f32 (2,)` each: sum and count of the loss, then of every metric.
@@ -280,29 +277,19 @@ impl Sequential {
             _ => optimizer,
         };
         let scaling = optimizer.loss_scale().map(|rule| -> Result<Scaling> {
-            rule.check()?;
             let scale = Variable::new("dynamic_scale", Tensor::scalar(rule.initial))?;
             Ok(Scaling { rule, scale, steps: Variable::new("step_counter", Tensor::scalar(0i32))? })
         });
         let scaling = scaling.transpose()?;
-        let trainable = self.nodes.iter().flat_map(|n| &n.weights).filter(|w| w.trainable);
-        let mut slots = Vec::new();
-        for weight in trainable {
-            let v = &weight.variable;
-            let slot = |name: &&str| Variable::new(format!("{}/{name}", v.name()), Tensor::zeros(v.shape(), v.dtype()));
-            slots.push(optimizer.slots().iter().map(slot).collect::<Result<Vec<_>>>()?);
-        }
+        let state = optimizers::State::new(&*optimizer, self.trainable())?;
         let zeros = |name: &str| Variable::new(name, Tensor::from_vec(vec![0f32; 2], [2]));
         let names = std::iter::once("loss".to_string()).chain(metrics.iter().map(|m| m.name()));
-        let rate = optimizer.options().learning_rate;
         self.training = Some(Training {
-            iterations: Variable::new("iteration", Tensor::scalar(0i32))?,
-            learning_rate: Variable::new("learning_rate", Tensor::scalar(rate))?,
             totals: names.map(|name| zeros(&name)).collect::<Result<_>>()?,
             optimizer,
             loss,
             metrics,
-            slots,
+            state,
             scaling,
         });
         self.plans.clear();
@@ -349,6 +336,11 @@ impl Sequential {
         self.nodes.iter().flat_map(|n| &n.weights)
     }
 
+    /// The variables that training changes by their gradients.
+    pub(crate) fn trainable(&self) -> impl Iterator<Item = &Variable> {
+        self.weights().filter(|w| w.trainable).map(|w| &w.variable)
+    }
+
     /// Number of all elements of all weights.
     pub fn count_params(&self) -> usize {
         self.weights().map(|w| w.variable.shape().elements()).sum()
@@ -379,9 +371,9 @@ impl Sequential {
     /// The optimizer's learning rate from now on.
     ///
     /// # Errors
-    /// `Model` before `compile`.
+    /// `Model` before `compile`, and if the optimizer's rate follows a schedule.
     pub fn set_learning_rate(&self, rate: f32) -> Result<()> {
-        self.training()?.learning_rate.set(&Data::F32(vec![rate]))
+        self.training()?.state.set_learning_rate(rate)
     }
 
     /// The factor that the loss is multiplied by at the moment, before gradients are computed and divided by it; 1 without

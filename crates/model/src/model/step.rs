@@ -2,7 +2,7 @@
 
 use super::{Scaling, Sequential, Training};
 use crate::layers::floats_as;
-use crate::optimizers::{self, Step};
+use crate::losses;
 use ibex_core::{DType, Error, Plan, Result, Shape, Tensor};
 use std::sync::Arc;
 
@@ -74,9 +74,8 @@ impl Sequential {
     fn loss(&self, t: &Training, args: &[Tensor], y_pred: &Tensor, extra: &[Tensor]) -> Result<Tensor> {
         // As in Keras, losses and metrics are computed in `f32` under every policy.
         let (y_true, y_pred) = (&args[1], &floats_as(y_pred.clone(), DType::F32));
-        let each = t.loss.call(y_true, y_pred).and_then(|l| l.check().cloned());
-        let each = each.map_err(|e| e.context(format!("loss {} of the model's output", t.loss.class_name())))?;
-        let mut loss = t.loss.reduction().apply(&each, None);
+        let mut loss = losses::value(&*t.loss, y_true, y_pred, None, None)
+            .map_err(|e| e.context(format!("loss {} of the model's output", t.loss.class_name())))?;
         for term in extra {
             loss = loss + floats_as(term.clone(), DType::F32);
         }
@@ -91,7 +90,7 @@ impl Sequential {
     }
 
     fn update(&self, t: &Training, loss: &Tensor) -> Result<()> {
-        let weights: Vec<_> = self.weights().filter(|w| w.trainable).map(|w| &w.variable).collect();
+        let weights: Vec<_> = self.trainable().collect();
         let values: Vec<Tensor> = weights.iter().map(|v| v.value()).collect();
         let mut gradients = Vec::new();
         let scaled = t.scaling.as_ref().map(|s| loss * s.scale.value());
@@ -105,23 +104,7 @@ impl Sequential {
         }
         let finite = t.scaling.as_ref().map(|s| unscale(s, &mut gradients)).transpose()?;
         // A step whose gradients overflowed changes nothing but the scale.
-        let keep = |new: Tensor, old: &Tensor| match &finite {
-            Some(finite) => finite.select(new, old),
-            None => new,
-        };
-        let iterations = t.iterations.value();
-        let number = &iterations + 1;
-        let step = Step { learning_rate: t.learning_rate.value(), number: number.cast(DType::F32) };
-        let (decayed, gradients) = optimizers::prepare(t.optimizer.options(), &step, &values, &gradients);
-        for (i, variable) in weights.iter().enumerate() {
-            let slots: Vec<Tensor> = t.slots[i].iter().map(|s| s.value()).collect();
-            let (value, new) = t.optimizer.update(&step, &decayed[i], &gradients[i], &slots);
-            variable.assign(keep(value, &values[i]))?;
-            for ((slot, new), old) in t.slots[i].iter().zip(new).zip(&slots) {
-                slot.assign(keep(new, old))?;
-            }
-        }
-        t.iterations.assign(keep(number, &iterations))
+        t.state.step(&*t.optimizer, &weights, gradients, finite.as_ref())
     }
 }
 

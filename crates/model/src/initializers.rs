@@ -1,6 +1,6 @@
 //! Initial values of weights. They are drawn on the host from a counter, so that a seed gives the same weights on every device.
 
-use crate::config::Config;
+use crate::config::Described;
 use ibex_core::{Data, Error, Shape, Tensor, random::threefry};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,15 @@ pub enum Initializer {
     LecunUniform,
     /// Truncated normal with deviation `sqrt(1 / fan_in)`.
     LecunNormal,
+    /// Deviation `sqrt(scale / fan)`, which the six above are cases of.
+    VarianceScaling {
+        /// Factor of the variance, above 0; 1 by default.
+        scale: f32,
+        /// What the variance is divided by; the inputs by default.
+        mode: FanMode,
+        /// Its shape; a truncated normal by default.
+        distribution: Distribution,
+    },
     /// Uniform.
     RandomUniform {
         /// Lower end.
@@ -62,35 +71,43 @@ pub enum Initializer {
     },
 }
 
-/// Keras's two ways to write one: `"glorot_uniform"`, or an object whose fields may be missing.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Described {
-    Name(String),
-    Object {
-        class_name: String,
-        #[serde(default)]
-        config: Config,
-    },
+/// What [`Initializer::VarianceScaling`] divides the variance by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FanMode {
+    /// The inputs of a unit.
+    #[default]
+    FanIn,
+    /// The outputs.
+    FanOut,
+    /// The mean of both.
+    FanAvg,
 }
+
+/// The distribution of [`Initializer::VarianceScaling`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Distribution {
+    /// Normal, drawn again outside of two standard deviations; the deviation is that after the truncation.
+    #[default]
+    #[serde(alias = "normal")]
+    TruncatedNormal,
+    /// Normal.
+    UntruncatedNormal,
+    /// Uniform.
+    Uniform,
+}
+
+/// The names of all of them.
+const KNOWN: &str = "Zeros, Ones, Constant, GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, VarianceScaling, \
+    RandomUniform, RandomNormal, TruncatedNormal, Orthogonal, Identity";
 
 impl TryFrom<Described> for Initializer {
     type Error = Error;
 
     fn try_from(described: Described) -> Result<Self, Error> {
-        let (name, config) = match described {
-            Described::Name(name) => (name, Config::new()),
-            Described::Object { class_name, config } => (class_name, config),
-        };
-        let field = |field: &str, default: f32| match config.get(field) {
-            None => Ok(default),
-            Some(value) => value
-                .as_f64()
-                .map(|v| v as f32)
-                .ok_or_else(|| Error::format(format!("initializer {name}: {field} must be a number, not {value}"))),
-        };
-        let plain: String = name.to_lowercase().chars().filter(|&c| c != '_').collect();
-        Ok(match &*plain {
+        let field = |field: &str, default: f32| described.field(field, default);
+        Ok(match &*described.plain() {
             "zeros" => Initializer::Zeros,
             "ones" => Initializer::Ones,
             "constant" => Initializer::Constant { value: field("value", 0.0)? },
@@ -100,6 +117,22 @@ impl TryFrom<Described> for Initializer {
             "henormal" => Initializer::HeNormal,
             "lecununiform" => Initializer::LecunUniform,
             "lecunnormal" => Initializer::LecunNormal,
+            "variancescaling" => {
+                let scale = field("scale", 1.0)?;
+                if scale.is_nan() || scale <= 0.0 {
+                    return Err(Error::value(format!("VarianceScaling: scale is {scale}, it must be above 0")));
+                }
+                for axes in ["input_axes", "output_axes"] {
+                    if described.config.get(axes).is_some_and(|v| !v.is_null()) {
+                        return Err(Error::unsupported(format!("VarianceScaling: {axes} must be null")));
+                    }
+                }
+                Initializer::VarianceScaling {
+                    scale,
+                    mode: described.field("mode", FanMode::default())?,
+                    distribution: described.field("distribution", Distribution::default())?,
+                }
+            }
             "randomuniform" => {
                 Initializer::RandomUniform { minval: field("minval", -0.05)?, maxval: field("maxval", 0.05)? }
             }
@@ -109,7 +142,10 @@ impl TryFrom<Described> for Initializer {
             }
             "orthogonal" | "orthogonalinitializer" => Initializer::Orthogonal { gain: field("gain", 1.0)? },
             "identity" | "identityinitializer" => Initializer::Identity { gain: field("gain", 1.0)? },
-            _ => return Err(Error::unsupported(format!("unknown initializer {name:?}"))),
+            _ => {
+                let name = described.class_name;
+                return Err(Error::unsupported(format!("unknown initializer {name:?}; known are {KNOWN}")));
+            }
         })
     }
 }
@@ -122,29 +158,36 @@ impl Initializer {
     pub fn tensor(self, shape: &Shape, seed: u64, index: u32) -> Tensor {
         let mut draw = Draw { key: [seed as u32, (seed >> 32) as u32], stream: index, counter: 0 };
         let count = shape.elements();
-        let (fan_in, fan_out) = fans(shape);
-        let mut uniform = |lo: f64, hi: f64| (0..count).map(|_| lo + (hi - lo) * draw.uniform()).collect::<Vec<_>>();
-        let limit = |x: f64| (-x.sqrt(), x.sqrt());
+        let uniform = |draw: &mut Draw, lo: f64, hi: f64| (0..count).map(|_| lo + (hi - lo) * draw.uniform()).collect();
+        let scaled = |draw: &mut Draw, scale: f64, mode: FanMode, distribution: Distribution| {
+            let (fan_in, fan_out) = fans(shape);
+            let fan = match mode {
+                FanMode::FanIn => fan_in,
+                FanMode::FanOut => fan_out,
+                FanMode::FanAvg => (fan_in + fan_out) / 2.0,
+            };
+            let variance = scale / fan.max(1.0);
+            match distribution {
+                Distribution::Uniform => uniform(draw, -(3.0 * variance).sqrt(), (3.0 * variance).sqrt()),
+                Distribution::TruncatedNormal => draw.truncated(count, variance.sqrt() / TRUNCATED),
+                Distribution::UntruncatedNormal => (0..count).map(|_| variance.sqrt() * draw.normal()).collect(),
+            }
+        };
+        use {Distribution::TruncatedNormal, Distribution::Uniform, FanMode::FanAvg, FanMode::FanIn};
         let values: Vec<f64> = match self {
             Initializer::Zeros => vec![0.0; count],
             Initializer::Ones => vec![1.0; count],
             Initializer::Constant { value } => vec![f64::from(value); count],
-            Initializer::GlorotUniform => {
-                let (lo, hi) = limit(6.0 / (fan_in + fan_out));
-                uniform(lo, hi)
+            Initializer::GlorotUniform => scaled(&mut draw, 1.0, FanAvg, Uniform),
+            Initializer::GlorotNormal => scaled(&mut draw, 1.0, FanAvg, TruncatedNormal),
+            Initializer::HeUniform => scaled(&mut draw, 2.0, FanIn, Uniform),
+            Initializer::HeNormal => scaled(&mut draw, 2.0, FanIn, TruncatedNormal),
+            Initializer::LecunUniform => scaled(&mut draw, 1.0, FanIn, Uniform),
+            Initializer::LecunNormal => scaled(&mut draw, 1.0, FanIn, TruncatedNormal),
+            Initializer::VarianceScaling { scale, mode, distribution } => {
+                scaled(&mut draw, f64::from(scale), mode, distribution)
             }
-            Initializer::HeUniform => {
-                let (lo, hi) = limit(6.0 / fan_in);
-                uniform(lo, hi)
-            }
-            Initializer::LecunUniform => {
-                let (lo, hi) = limit(3.0 / fan_in);
-                uniform(lo, hi)
-            }
-            Initializer::RandomUniform { minval, maxval } => uniform(f64::from(minval), f64::from(maxval)),
-            Initializer::GlorotNormal => draw.truncated(count, (2.0 / (fan_in + fan_out)).sqrt() / TRUNCATED),
-            Initializer::HeNormal => draw.truncated(count, (2.0 / fan_in).sqrt() / TRUNCATED),
-            Initializer::LecunNormal => draw.truncated(count, (1.0 / fan_in).sqrt() / TRUNCATED),
+            Initializer::RandomUniform { minval, maxval } => uniform(&mut draw, f64::from(minval), f64::from(maxval)),
             Initializer::RandomNormal { mean, stddev } => {
                 (0..count).map(|_| f64::from(mean) + f64::from(stddev) * draw.normal()).collect()
             }

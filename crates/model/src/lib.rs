@@ -22,6 +22,7 @@ struct Readme;
 mod activations;
 pub mod callbacks;
 pub mod config;
+mod constraints;
 mod device;
 mod eval;
 mod graph;
@@ -35,9 +36,11 @@ pub mod optimizers;
 mod plot;
 mod policy;
 mod progress;
+mod regularizers;
 mod saving;
 
 pub use activations::Activation;
+pub use constraints::Constraint;
 #[cfg(not(target_arch = "wasm32"))]
 pub use device::device;
 pub use device::{default_device, devices, open, set_default_device};
@@ -49,9 +52,10 @@ pub use ibex_core::{
     Window,
 };
 pub use ibex_data as data;
-pub use initializers::Initializer;
+pub use initializers::{Distribution, FanMode, Initializer};
 pub use model::{Batches, Examples, Feed, Fit, KernelTime, Model, Profile, Sequential, Source, Tensors};
 pub use policy::DTypePolicy;
+pub use regularizers::{OrthogonalMode, Regularizer};
 
 /// The engine below: graphs, programs, backends.
 pub use ibex_core as core;
@@ -60,7 +64,6 @@ pub use ibex_core as core;
 pub mod prelude {
     pub use crate::Activation::{self, Gelu, Relu, Sigmoid, Softmax, Tanh};
     pub use crate::DTypePolicy::{self, Float32, MixedBfloat16, MixedFloat16};
-    pub use crate::Initializer;
     pub use crate::callbacks::{Callback, EarlyStopping};
     pub use crate::config::{self, Config};
     pub use crate::data::{Dataset, Split};
@@ -69,15 +72,24 @@ pub mod prelude {
         Flatten, FromConfig, LSTM, Layer, MaxPooling2D, Maximum, Minimum, Multiply, Reshape, Subtract, Weights,
     };
     pub use crate::losses::{
-        BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError, Reduction,
-        SparseCategoricalCrossentropy,
+        BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
+        CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber, KLDivergence, LogCosh, Loss, MeanAbsoluteError,
+        MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError, Poisson, Reduction,
+        SparseCategoricalCrossentropy, SquaredHinge, Tversky,
     };
     // Metrics that are a loss too are `metrics::MeanSquaredError` and so on.
     pub use crate::metrics::{
         self, AUC, Accuracy, BinaryAccuracy, CategoricalAccuracy, F1Score, Metric, Precision, R2Score, Recall,
         RootMeanSquaredError, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy,
     };
-    pub use crate::optimizers::{Adam, LossScaleOptimizer, Optimizer, RMSprop, SGD};
+    pub use crate::optimizers::schedules::{
+        CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate, PiecewiseConstantDecay,
+        PolynomialDecay, Schedule,
+    };
+    pub use crate::optimizers::{
+        Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScaleOptimizer, Nadam, Optimizer, RMSprop, SGD,
+    };
     pub use crate::{Batches, Examples, Fit, History, Input, Instance, Model, Sequential, SymbolicTensor};
+    pub use crate::{Constraint, Initializer, Regularizer};
     pub use crate::{DType, Device, Eval, Function, Padding, Shape, Tensor, Variable};
 }

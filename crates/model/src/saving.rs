@@ -393,12 +393,8 @@ impl Model {
         let mut state = vec![("random_key".to_string(), self.key()?)];
         state.extend(self.named_weights().into_iter().map(|(name, w)| (format!("layers/{name}"), w.variable.clone())));
         if let Some(t) = &self.training {
-            state.push(("optimizer/iteration".into(), t.iterations.clone()));
-            state.push(("optimizer/learning_rate".into(), t.learning_rate.clone()));
             let scaling = t.scaling.iter().flat_map(|s| [&s.scale, &s.steps]);
-            state.extend(scaling.map(|s| (format!("optimizer/{}", s.name()), s.clone())));
-            let slots = t.trained.iter().flat_map(|t| &t.slots);
-            state.extend(slots.map(|s| (format!("optimizer/{}", s.name()), s.clone())));
+            state.extend(t.state.variables().chain(scaling).map(|v| (format!("optimizer/{}", v.name()), v.clone())));
         }
         Ok(state)
     }

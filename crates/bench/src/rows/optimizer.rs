@@ -27,7 +27,7 @@ fn adam() -> ibex::Result<Row> {
     }
     let variables = state.clone();
     let f = move |x: &[Tensor]| {
-        let step = Step { learning_rate: x[0].clone(), number: x[1].clone() };
+        let step = Step { learning_rate: x[0].clone(), number: x[1].clone(), scalars: vec![] };
         for (group, gradient) in variables.chunks(3).zip(&x[2..]) {
             let slots = [group[1].value(), group[2].value()];
             let (weight, new) = Adam::new(RATE).update(&step, &group[0].value(), gradient, &slots);

@@ -1,6 +1,8 @@
 //! What layers declare: their weights.
 
+use crate::constraints::Constraint;
 use crate::initializers::Initializer;
+use crate::regularizers::Regularizer;
 use ibex_core::{Error, Result, Shape, Tensor, Variable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +16,10 @@ pub struct Weight {
     trainable: bool,
     /// Of its layer, and of the models that this stands in: are they trained?
     owners: Vec<Arc<AtomicBool>>,
+    /// A term that it adds to the loss while it is trained.
+    pub regularizer: Option<Regularizer>,
+    /// What it must fulfil after every step.
+    pub constraint: Option<Constraint>,
 }
 
 impl Weight {
@@ -25,6 +31,18 @@ impl Weight {
     /// Does the optimizer change it? Not if it is state, such as a moving average, or its layer is frozen.
     pub fn trainable(&self) -> bool {
         self.trainable && self.owners.iter().all(|owner| owner.load(Ordering::Relaxed))
+    }
+
+    /// With a term of the loss, if there is one: `weights.add("kernel", ..)?.regularized(self.kernel_regularizer)`.
+    pub fn regularized(&mut self, regularizer: Option<Regularizer>) -> &mut Self {
+        self.regularizer = regularizer;
+        self
+    }
+
+    /// With a constraint, if there is one.
+    pub fn constrained(&mut self, constraint: Option<Constraint>) -> &mut Self {
+        self.constraint = constraint;
+        self
     }
 
     /// Does only the layer itself change it, as a moving average?
@@ -102,7 +120,17 @@ impl<'a> Weights<'a> {
     /// As [`Weights::add`]; the error of a poisoned value.
     pub fn push(&mut self, name: &str, initial: Tensor, trainable: bool) -> Result<&mut Weight> {
         let variable = Variable::new(format!("{}/{}{name}", self.layer, self.scope), initial)?;
-        self.adopt(name, &Weight { name: String::new(), variable, trainable, owners: Vec::new() })
+        self.adopt(
+            name,
+            &Weight {
+                name: String::new(),
+                variable,
+                trainable,
+                owners: Vec::new(),
+                regularizer: None,
+                constraint: None,
+            },
+        )
     }
 
     /// Declares the weights of a layer inside of this one, with the layer's name before theirs.

@@ -60,6 +60,10 @@ impl<L: Loss> Loss for Weighted<L> {
         self.loss.call(y_true, y_pred)
     }
 
+    fn mask(&self, y_true: &Tensor, y_pred: &Tensor, losses: &Tensor) -> Option<Tensor> {
+        self.loss.mask(y_true, y_pred, losses)
+    }
+
     fn reduction(&self) -> Reduction {
         self.loss.reduction()
     }

@@ -3,8 +3,8 @@
 use super::Model;
 use crate::losses::{IntoLosses, Loss};
 use crate::metrics::{IntoMetrics, Metric, Totals};
-use crate::optimizers::{LossScale, LossScaleOptimizer, Optimizer};
-use ibex_core::{DType, Data, Error, Result, Shape, Tensor, Variable};
+use crate::optimizers::{LossScale, LossScaleOptimizer, Optimizer, State, Trained};
+use ibex_core::{DType, Error, Result, Shape, Tensor, Variable};
 use std::sync::Arc;
 
 /// What `compile` sets.
@@ -15,11 +15,10 @@ pub(crate) struct Training {
     pub losses: Vec<Arc<dyn Loss>>,
     /// As they were given.
     pub metrics: Vec<Arc<dyn Metric>>,
-    /// `i32`, `f32`: steps done, and the learning rate.
-    pub iterations: Variable,
-    pub learning_rate: Variable,
-    /// The weights that are trained, with their slots.
+    /// The weights that are trained.
     pub trained: Vec<Trained>,
+    /// What the optimizer keeps: steps done, the learning rate, and slots for every trained weight.
+    pub state: State,
     /// With an optimizer that scales the loss.
     pub scaling: Option<Scaling>,
     /// Number of samples, sum of the loss, sums of the losses of all outputs if there are several, then the state of every metric.
@@ -28,13 +27,6 @@ pub(crate) struct Training {
     pub loss_names: Vec<String>,
     /// Every metric of every output.
     pub watched: Vec<Watched>,
-}
-
-/// A weight that is trained.
-#[derive(Debug)]
-pub(crate) struct Trained {
-    pub variable: Variable,
-    pub slots: Vec<Variable>,
 }
 
 /// A metric of an output.
@@ -104,18 +96,15 @@ impl Model {
             _ => optimizer,
         };
         let scaling = optimizer.loss_scale().map(|rule| -> Result<Scaling> {
-            rule.check()?;
             let scale = Variable::new("dynamic_scale", Tensor::scalar(rule.initial))?;
             Ok(Scaling { rule, scale, steps: Variable::new("step_counter", Tensor::scalar(0i32))? })
         });
         let scaling = scaling.transpose()?;
-        let mut trained = Vec::new();
-        for (name, weight) in self.named_weights().into_iter().filter(|(_, w)| w.trainable()) {
-            let v = &weight.variable;
-            let slot = |slot: &&str| Variable::new(format!("{name}/{slot}"), Tensor::zeros(v.shape(), v.dtype()));
-            let slots = optimizer.slots().iter().map(slot).collect::<Result<Vec<_>>>()?;
-            trained.push(Trained { variable: v.clone(), slots });
-        }
+        let weights = self.named_weights().into_iter().filter(|(_, w)| w.trainable());
+        let trained =
+            weights.map(|(name, w)| Trained { name, variable: w.variable.clone(), constraint: w.constraint.clone() });
+        let trained: Vec<Trained> = trained.collect();
+        let state = State::new(&*optimizer, &trained)?;
         let several = outputs.len() > 1;
         let mut loss_names = vec!["loss".to_string()];
         loss_names.extend(outputs.iter().filter(|_| several).map(|name| format!("{name}_loss")));
@@ -135,10 +124,8 @@ impl Model {
                 shapes.extend(state);
             }
         }
-        let rate = optimizer.options().learning_rate;
         self.training = Some(Training {
-            iterations: Variable::new("iteration", Tensor::scalar(0i32))?,
-            learning_rate: Variable::new("learning_rate", Tensor::scalar(rate))?,
+            state,
             totals: Totals::new(shapes)?,
             loss_names,
             watched,
@@ -155,9 +142,9 @@ impl Model {
     /// The optimizer's learning rate from now on.
     ///
     /// # Errors
-    /// `Model` before `compile`.
+    /// `Model` before `compile`, and if the optimizer's rate follows a schedule.
     pub fn set_learning_rate(&self, rate: f32) -> Result<()> {
-        self.training()?.learning_rate.set(&Data::F32(vec![rate]))
+        self.training()?.state.set_learning_rate(rate)
     }
 
     /// The factor that the loss is multiplied by at the moment, before gradients are computed and divided by it; 1 without

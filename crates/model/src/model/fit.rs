@@ -287,6 +287,10 @@ impl Model {
                 break;
             }
         }
+        if !history.epoch.is_empty() {
+            let t = run.model.training()?;
+            t.state.finish(&t.trained)?;
+        }
         for callback in &mut callbacks {
             callback.on_train_end(&mut run)?;
         }

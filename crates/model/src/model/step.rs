@@ -1,12 +1,12 @@
 //! The three programs of a model: a training step, an evaluation step, a prediction.
 
 use super::Model;
-use super::compile::{Scaling, Trained, Training, Watched};
+use super::compile::{Scaling, Training, Watched};
 use crate::graph::Masked;
 use crate::layers::{Pass, floats_as};
+use crate::losses;
 use crate::metrics::Batch;
-use crate::optimizers::{self, Step};
-use ibex_core::{DType, Error, Plan, Result, Shape, Tensor, Variable};
+use ibex_core::{DType, Error, Plan, Result, Shape, Tensor};
 use std::sync::Arc;
 
 /// Which program.
@@ -95,29 +95,29 @@ impl Model {
         let samples = outputs[0].0.dim(0) as f32;
         // One weight is for all outputs.
         let weight = |output: usize| weights.get(output).or(weights.first());
-        let mut losses = Vec::new();
+        let mut values = Vec::new();
         for (i, (y_pred, mask)) in outputs.iter().enumerate() {
             let loss = t.loss(i);
-            let each = loss.call(&targets[i], y_pred).and_then(|l| l.check().cloned());
-            let each = each.map_err(|e| {
+            let value = losses::value(loss, &targets[i], y_pred, weight(i), mask.as_ref());
+            let value = value.map_err(|e| {
                 let which = match outputs.len() {
                     1 => "the model's output".into(),
                     _ => format!("output {}", self.output_names()[i]),
                 };
                 e.context(format!("loss {} of {which}", loss.class_name()))
             })?;
-            let value = loss.reduction().apply(&each, weight(i));
-            let _ = mask;
-            let value = value.check().map_err(|e| e.context(format!("loss {}: sample weights", loss.class_name())))?;
-            losses.push(if loss.weight() == 1.0 { value.clone() } else { value * loss.weight() });
+            values.push(if loss.weight() == 1.0 { value } else { value * loss.weight() });
         }
-        let mut loss = losses.iter().cloned().reduce(|a, b| a + b).unwrap_or_else(|| Tensor::zeros([], DType::F32));
+        let mut loss = values.iter().cloned().reduce(|a, b| a + b).unwrap_or_else(|| Tensor::zeros([], DType::F32));
         for term in extra {
             loss = loss + floats_as(term.clone(), DType::F32);
         }
+        for (weight, rule) in self.weights().filter(|w| w.trainable()).filter_map(|w| Some((w, w.regularizer?))) {
+            loss = loss + rule.penalty(&weight.variable.value());
+        }
         let mut sums = vec![Tensor::scalar(samples), &loss * samples];
-        if losses.len() > 1 {
-            sums.extend(losses.iter().map(|l| l * samples));
+        if values.len() > 1 {
+            sums.extend(values.iter().map(|l| l * samples));
         }
         for Watched { metric, output, name, .. } in &t.watched {
             let (y_pred, mask) = &outputs[*output];
@@ -138,37 +138,19 @@ impl Model {
     }
 
     fn update(&self, t: &Training, loss: &Tensor) -> Result<()> {
-        let weights: Vec<&Variable> = t.trained.iter().map(|t| &t.variable).collect();
-        let values: Vec<Tensor> = weights.iter().map(|v| v.value()).collect();
+        let values: Vec<Tensor> = t.trained.iter().map(|t| t.variable.value()).collect();
         let mut gradients = Vec::new();
         let scaled = t.scaling.as_ref().map(|s| loss * s.scale.value());
-        for (gradient, variable) in scaled.as_ref().unwrap_or(loss).gradients(&values)?.into_iter().zip(&weights) {
+        for (gradient, trained) in scaled.as_ref().unwrap_or(loss).gradients(&values)?.into_iter().zip(&t.trained) {
             gradients.push(gradient.ok_or_else(|| {
                 Error::model(format!(
                     "the loss does not depend on weight {}, so it can not be trained: is its layer's output used?",
-                    variable.name()
+                    trained.name
                 ))
             })?);
         }
         let finite = t.scaling.as_ref().map(|s| unscale(s, &mut gradients)).transpose()?;
-        // A step whose gradients overflowed changes nothing but the scale.
-        let keep = |new: Tensor, old: &Tensor| match &finite {
-            Some(finite) => finite.select(new, old),
-            None => new,
-        };
-        let iterations = t.iterations.value();
-        let number = &iterations + 1;
-        let step = Step { learning_rate: t.learning_rate.value(), number: number.cast(DType::F32) };
-        let (decayed, gradients) = optimizers::prepare(t.optimizer.options(), &step, &values, &gradients);
-        for (i, Trained { variable, slots }) in t.trained.iter().enumerate() {
-            let old: Vec<Tensor> = slots.iter().map(|s| s.value()).collect();
-            let (value, new) = t.optimizer.update(&step, &decayed[i], &gradients[i], &old);
-            variable.assign(keep(value, &values[i]))?;
-            for ((slot, new), old) in slots.iter().zip(new).zip(&old) {
-                slot.assign(keep(new, old))?;
-            }
-        }
-        t.iterations.assign(keep(number, &iterations))
+        t.state.step(&*t.optimizer, &t.trained, gradients, finite.as_ref())
     }
 }
 

@@ -55,10 +55,12 @@ impl Model {
             self.weights().filter(|w| w.trainable() == trainable).map(|w| w.variable.shape().elements()).sum()
         };
         let (trainable, fixed) = (count(true), count(false));
-        let slots = self.training.iter().flat_map(|t| t.trained.iter().flat_map(|t| &t.slots));
-        // The iteration count and the learning rate are variables too, the loss scale and its count of steps as well.
         let optimizer = match &self.training {
-            Some(t) => slots.map(|s| s.shape().elements()).sum::<usize>() + if t.scaling.is_some() { 4 } else { 2 },
+            // The loss scale and its count of steps are variables too.
+            Some(t) => {
+                let kept: usize = t.state.variables().map(|v| v.shape().elements()).sum();
+                kept + if t.scaling.is_some() { 2 } else { 0 }
+            }
             None => 0,
         };
         let line = |label: &str, n: usize| format!(" {label}: {} ({})", grouped(n), bytes(4 * n));

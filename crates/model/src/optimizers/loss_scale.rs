@@ -1,8 +1,8 @@
 //! Dynamic loss scaling, for gradients that `f16` is too narrow for.
 
-use super::{Optimizer, Options, Step, from_config};
+use super::{Optimizer, Options, Slot, Step, from_config};
 use crate::config::{self, Config, Part};
-use ibex_core::{Error, Result, Tensor};
+use ibex_core::{Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// An optimizer whose loss is multiplied by a factor, so that small gradients do not vanish in `f16`, and whose gradients are divided by it in
@@ -67,7 +67,7 @@ impl LossScaleOptimizer {
 }
 
 impl LossScale {
-    pub(crate) fn check(self) -> Result<()> {
+    fn check(self) -> Result<()> {
         let [least, most] = LIMITS;
         if (least..=most).contains(&self.initial) {
             Ok(())
@@ -104,8 +104,21 @@ impl Optimizer for LossScaleOptimizer {
         self.inner.options()
     }
 
-    fn slots(&self) -> Vec<&'static str> {
-        self.inner.slots()
+    fn check(&self) -> Result<()> {
+        self.rule.check()?;
+        self.inner.check()
+    }
+
+    fn slots(&self, weight: &Shape) -> Vec<Slot> {
+        self.inner.slots(weight)
+    }
+
+    fn scalars(&self) -> Vec<(&'static str, f32)> {
+        self.inner.scalars()
+    }
+
+    fn advance(&self, number: &Tensor, scalars: &[Tensor]) -> Vec<Tensor> {
+        self.inner.advance(number, scalars)
     }
 
     fn update(&self, step: &Step, weight: &Tensor, gradient: &Tensor, slots: &[Tensor]) -> (Tensor, Vec<Tensor>) {

@@ -1,72 +1,43 @@
 //! Optimizers: how gradients change weights. Formulas, constants and the order of steps are those of Keras 3.
 //!
-//! An optimizer says what it does to one weight; the model traces that for all weights into the training program.
+//! An optimizer says what it does to one weight; the model traces that for all weights into the training program. What all of them can do
+//! (clipping, weight decay, averages, accumulation, schedules) is in [`Options`].
 
+mod adadelta;
+mod adagrad;
 mod adam;
+mod adamax;
+mod ftrl;
+mod lamb;
+mod lion;
 mod loss_scale;
+mod nadam;
+mod options;
 mod rmsprop;
+pub mod schedules;
 mod sgd;
+mod state;
 
-pub use adam::Adam;
+pub use adadelta::Adadelta;
+pub use adagrad::Adagrad;
+pub use adam::{Adam, AdamW};
+pub use adamax::Adamax;
+pub use ftrl::Ftrl;
+pub use lamb::Lamb;
+pub use lion::Lion;
 pub use loss_scale::{LossScale, LossScaleOptimizer};
+pub use nadam::Nadam;
+pub use options::Options;
 pub use rmsprop::RMSprop;
+pub use schedules::{LearningRate, Schedule};
 pub use sgd::SGD;
 
-use crate::config::Config;
-use ibex_core::{Error, Result, Tensor};
-use serde::{Deserialize, Serialize};
+pub(crate) use options::{complement, head, optimizer};
+pub(crate) use state::{State, Trained};
+
+use crate::config::{Config, load_or_default};
+use ibex_core::{Error, Result, Shape, Tensor};
 use std::fmt::Debug;
-
-/// What every optimizer has.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Options {
-    /// Step size.
-    pub learning_rate: f32,
-    /// Weights shrink by this times the learning rate before each step.
-    pub weight_decay: Option<f32>,
-    /// Largest norm of the gradient of each weight.
-    pub clipnorm: Option<f32>,
-    /// Largest norm of all gradients together.
-    pub global_clipnorm: Option<f32>,
-    /// Largest absolute value in a gradient.
-    pub clipvalue: Option<f32>,
-}
-
-impl Options {
-    pub(crate) fn new(learning_rate: f32) -> Self {
-        Options { learning_rate, ..Options::default() }
-    }
-}
-
-/// Setters for [`Options`] on an optimizer that keeps them in its field `options`.
-macro_rules! option_setters {
-    () => {
-        /// Weights shrink by this times the learning rate before each step.
-        pub fn weight_decay(mut self, rate: f32) -> Self {
-            self.options.weight_decay = Some(rate);
-            self
-        }
-
-        /// Scales the gradient of each weight down to this norm.
-        pub fn clipnorm(mut self, norm: f32) -> Self {
-            self.options.clipnorm = Some(norm);
-            self
-        }
-
-        /// Scales all gradients down so that their common norm is at most this.
-        pub fn global_clipnorm(mut self, norm: f32) -> Self {
-            self.options.global_clipnorm = Some(norm);
-            self
-        }
-
-        /// Cuts gradients to `[-value, value]`.
-        pub fn clipvalue(mut self, value: f32) -> Self {
-            self.options.clipvalue = Some(value);
-            self
-        }
-    };
-}
-pub(crate) use option_setters;
 
 /// A rule that changes a weight by its gradient.
 pub trait Optimizer: Debug + Send + Sync + 'static {
@@ -82,8 +53,27 @@ pub trait Optimizer: Debug + Send + Sync + 'static {
     /// What every optimizer has.
     fn options(&self) -> &Options;
 
-    /// Names of the tensors it keeps for each weight; they have the weight's shape and start at zero.
-    fn slots(&self) -> Vec<&'static str>;
+    /// Looks at the settings when a model is compiled.
+    ///
+    /// # Errors
+    /// `Value` naming the one that is out of its domain.
+    fn check(&self) -> Result<()> {
+        self.options().check()
+    }
+
+    /// The tensors it keeps for a weight of the given shape.
+    fn slots(&self, weight: &Shape) -> Vec<Slot>;
+
+    /// Names and initial values of the `f32` numbers that it keeps once, for all weights together.
+    fn scalars(&self) -> Vec<(&'static str, f32)> {
+        Vec::new()
+    }
+
+    /// The numbers of [`Optimizer::scalars`] for a step, from those of the step before: what [`Step::scalars`] is then. `number` counts
+    /// steps from 1 on, as `f32`.
+    fn advance(&self, _number: &Tensor, scalars: &[Tensor]) -> Vec<Tensor> {
+        scalars.to_vec()
+    }
 
     /// The new value of a weight, and the new values of its slots.
     fn update(&self, step: &Step, weight: &Tensor, gradient: &Tensor, slots: &[Tensor]) -> (Tensor, Vec<Tensor>);
@@ -108,8 +98,20 @@ impl Optimizer for Box<dyn Optimizer> {
         (**self).options()
     }
 
-    fn slots(&self) -> Vec<&'static str> {
-        (**self).slots()
+    fn check(&self) -> Result<()> {
+        (**self).check()
+    }
+
+    fn slots(&self, weight: &Shape) -> Vec<Slot> {
+        (**self).slots(weight)
+    }
+
+    fn scalars(&self) -> Vec<(&'static str, f32)> {
+        (**self).scalars()
+    }
+
+    fn advance(&self, number: &Tensor, scalars: &[Tensor]) -> Vec<Tensor> {
+        (**self).advance(number, scalars)
     }
 
     fn update(&self, step: &Step, weight: &Tensor, gradient: &Tensor, slots: &[Tensor]) -> (Tensor, Vec<Tensor>) {
@@ -121,6 +123,29 @@ impl Optimizer for Box<dyn Optimizer> {
     }
 }
 
+/// A tensor that an optimizer keeps for a weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// Its name in files: `"momentum"`.
+    pub name: &'static str,
+    /// Its shape.
+    pub shape: Shape,
+    /// What all of its elements are at first.
+    pub initial: f32,
+}
+
+impl Slot {
+    /// Zeros.
+    pub fn zeros(name: &'static str, shape: &Shape) -> Slot {
+        Slot::full(name, shape, 0.0)
+    }
+
+    /// One value everywhere.
+    pub fn full(name: &'static str, shape: &Shape, initial: f32) -> Slot {
+        Slot { name, shape: shape.clone(), initial }
+    }
+}
+
 /// What an update sees beside the weight: scalars on the device.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -128,61 +153,36 @@ pub struct Step {
     pub learning_rate: Tensor,
     /// Number of this step as `f32`, from 1 on.
     pub number: Tensor,
+    /// The optimizer's own numbers, see [`Optimizer::advance`].
+    pub scalars: Vec<Tensor>,
 }
 
-/// `1 - x` as Keras has it: of the decimal number, rounded once.
-pub(crate) fn complement(x: f32) -> f32 {
-    let decimal: f64 = x.to_string().parse().unwrap_or(f64::from(x));
-    (1.0 - decimal) as f32
-}
-
-/// The gradients after clipping, and the weights after decay: what precedes every optimizer's own rule.
-pub(crate) fn prepare(
-    options: &Options,
-    step: &Step,
-    weights: &[Tensor],
-    gradients: &[Tensor],
-) -> (Vec<Tensor>, Vec<Tensor>) {
-    let norm = |g: &Tensor| g.square().sum(&[]);
-    let scaled = |g: &Tensor, square: &Tensor, limit: f32| {
-        // Unchanged where the norm is within the limit, and no division by zero.
-        let norm = square.sqrt();
-        let factor = norm.gt(limit).select(limit / norm.maximum(limit), 1.0);
-        g * factor
-    };
-    let mut gradients = gradients.to_vec();
-    if let Some(limit) = options.clipnorm {
-        gradients = gradients.iter().map(|g| scaled(g, &norm(g), limit)).collect();
-    } else if let Some(limit) = options.global_clipnorm {
-        let total = gradients.iter().map(norm).reduce(|a, b| a + b);
-        if let Some(total) = total {
-            gradients = gradients.iter().map(|g| scaled(g, &total, limit)).collect();
-        }
-    } else if let Some(limit) = options.clipvalue {
-        gradients = gradients.iter().map(|g| g.clamp(-limit, limit)).collect();
+impl Step {
+    /// `base^number`
+    pub(crate) fn power(&self, base: f32) -> Tensor {
+        Tensor::full([], f64::from(base), self.number.dtype()).pow(&self.number)
     }
-    let weights = match options.weight_decay {
-        Some(rate) => weights.iter().map(|w| w - w * rate * &step.learning_rate).collect(),
-        None => weights.to_vec(),
-    };
-    (weights, gradients)
 }
 
-/// The optimizer of a class name and a configuration.
+/// The optimizer of a class name, in any case (Keras reads `"adam"` too), and of a configuration, whose missing fields have the defaults.
 ///
 /// # Errors
-/// `Unsupported` if no such class is known.
-pub(crate) fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Optimizer>> {
-    use crate::config::load_or_default as load;
-    Ok(match class_name {
-        "SGD" => Box::new(load::<SGD>(config)?),
-        "RMSprop" => Box::new(load::<RMSprop>(config)?),
-        "Adam" => Box::new(load::<Adam>(config)?),
-        "LossScaleOptimizer" => Box::new(LossScaleOptimizer::from_config(config)?),
-        other => {
-            return Err(Error::unsupported(format!(
-                "unknown optimizer {other:?}; compile the model again after loading"
-            )));
-        }
-    })
+/// `Unsupported` if no such class is known, with a list of those that are; `Format` naming a field that is wrong.
+pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Optimizer>> {
+    if class_name.eq_ignore_ascii_case("LossScaleOptimizer") {
+        return Ok(Box::new(LossScaleOptimizer::from_config(config)?));
+    }
+    macro_rules! known {
+        ($($class:ident)+) => {
+            $(if class_name.eq_ignore_ascii_case(stringify!($class)) {
+                return Ok(Box::new(load_or_default::<$class>(config)?));
+            })+
+            const NAMES: &[&str] = &[$(stringify!($class)),+];
+        };
+    }
+    known!(SGD RMSprop Adam AdamW Adamax Nadam Adagrad Adadelta Lion Lamb Ftrl);
+    Err(Error::unsupported(format!(
+        "unknown optimizer {class_name:?}; known are {} and LossScaleOptimizer; compile the model again after loading",
+        NAMES.join(", ")
+    )))
 }

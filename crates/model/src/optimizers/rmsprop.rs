@@ -1,78 +1,33 @@
 //! RMSprop.
 
-use super::{Optimizer, Options, Step, complement, option_setters};
-use crate::config::{self, Config};
-use ibex_core::{Result, Tensor};
-use serde::{Deserialize, Serialize};
+use super::{Optimizer, Slot, Step, complement, head, optimizer};
+use ibex_core::{Shape, Tensor};
 
-/// RMSprop (Hinton 2012) as Keras computes it, with `epsilon` inside of the root: `v = rho * v + (1 - rho) * g^2`,
-/// `w -= lr * g / sqrt(v + epsilon)`; centered subtracts the square of the mean gradient from `v`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RMSprop {
-    #[serde(flatten)]
-    options: Options,
-    rho: f32,
-    momentum: f32,
-    epsilon: f32,
-    centered: bool,
-}
-
-impl Default for RMSprop {
-    fn default() -> Self {
-        RMSprop { options: Options::new(1e-3), rho: 0.9, momentum: 0.0, epsilon: 1e-7, centered: false }
+optimizer! {
+    /// RMSprop (Hinton 2012) as Keras computes it, with `epsilon` inside of the root: `v = rho * v + (1 - rho) * g^2`,
+    /// `w -= lr * g / sqrt(v + epsilon)`; centered subtracts the square of the mean gradient from `v`.
+    RMSprop, learning_rate 0.001 {
+        /// Decay of the mean square; 0.9 by default.
+        rho: f32 = 0.9,
+        /// Share of the last step that is kept; 0 by default.
+        momentum: f32 = 0.0,
+        /// Added under the root; 1e-7 by default.
+        epsilon: f32 = 1e-7,
+        /// Normalises by the variance of gradients instead of their mean square.
+        centered: bool = false,
     }
-}
-
-impl RMSprop {
-    /// With a learning rate; Keras's default is 0.001.
-    pub fn new(learning_rate: f32) -> Self {
-        RMSprop { options: Options::new(learning_rate), ..RMSprop::default() }
-    }
-
-    /// Decay of the mean square; 0.9 by default.
-    pub fn rho(self, rho: f32) -> Self {
-        RMSprop { rho, ..self }
-    }
-
-    /// Share of the last step that is kept; 0 by default.
-    pub fn momentum(self, momentum: f32) -> Self {
-        RMSprop { momentum, ..self }
-    }
-
-    /// Added under the root; 1e-7 by default.
-    pub fn epsilon(self, epsilon: f32) -> Self {
-        RMSprop { epsilon, ..self }
-    }
-
-    /// Normalises by the variance of gradients instead of their mean square.
-    pub fn centered(self, centered: bool) -> Self {
-        RMSprop { centered, ..self }
-    }
-
-    option_setters!();
 }
 
 impl Optimizer for RMSprop {
-    fn class_name(&self) -> &'static str {
-        "RMSprop"
-    }
+    head!("RMSprop");
 
-    fn config(&self) -> Result<Config> {
-        config::save(self)
-    }
-
-    fn options(&self) -> &Options {
-        &self.options
-    }
-
-    fn slots(&self) -> Vec<&'static str> {
-        let mut slots = vec!["velocity"];
+    fn slots(&self, weight: &Shape) -> Vec<Slot> {
+        let mut slots = vec![Slot::zeros("velocity", weight)];
         if self.momentum > 0.0 {
-            slots.push("momentum");
+            slots.push(Slot::zeros("momentum", weight));
         }
         if self.centered {
-            slots.push("average_gradient");
+            slots.push(Slot::zeros("average_gradient", weight));
         }
         slots
     }

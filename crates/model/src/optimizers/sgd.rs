@@ -1,60 +1,23 @@
 //! Stochastic gradient descent.
 
-use super::{Optimizer, Options, Step, option_setters};
-use crate::config::{self, Config};
-use ibex_core::{Result, Tensor};
-use serde::{Deserialize, Serialize};
+use super::{Optimizer, Slot, Step, head, optimizer};
+use ibex_core::{Shape, Tensor};
 
-/// `w -= lr * g`, or with momentum `v = momentum * v - lr * g`, `w += v` (Nesterov: `w += momentum * v - lr * g`).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SGD {
-    #[serde(flatten)]
-    options: Options,
-    momentum: f32,
-    nesterov: bool,
-}
-
-impl Default for SGD {
-    fn default() -> Self {
-        SGD { options: Options::new(0.01), momentum: 0.0, nesterov: false }
+optimizer! {
+    /// `w -= lr * g`, or with momentum `v = momentum * v - lr * g`, `w += v` (Nesterov: `w += momentum * v - lr * g`; Sutskever et al. 2013).
+    SGD, learning_rate 0.01 {
+        /// Share of the last step that is kept; 0 by default.
+        momentum: f32 = 0.0,
+        /// Nesterov's form of momentum.
+        nesterov: bool = false,
     }
-}
-
-impl SGD {
-    /// With a learning rate; Keras's default is 0.01.
-    pub fn new(learning_rate: f32) -> Self {
-        SGD { options: Options::new(learning_rate), ..SGD::default() }
-    }
-
-    /// Share of the last step that is kept; 0 by default.
-    pub fn momentum(self, momentum: f32) -> Self {
-        SGD { momentum, ..self }
-    }
-
-    /// Nesterov's form of momentum.
-    pub fn nesterov(self, nesterov: bool) -> Self {
-        SGD { nesterov, ..self }
-    }
-
-    option_setters!();
 }
 
 impl Optimizer for SGD {
-    fn class_name(&self) -> &'static str {
-        "SGD"
-    }
+    head!("SGD");
 
-    fn config(&self) -> Result<Config> {
-        config::save(self)
-    }
-
-    fn options(&self) -> &Options {
-        &self.options
-    }
-
-    fn slots(&self) -> Vec<&'static str> {
-        if self.momentum == 0.0 { vec![] } else { vec!["momentum"] }
+    fn slots(&self, weight: &Shape) -> Vec<Slot> {
+        if self.momentum == 0.0 { vec![] } else { vec![Slot::zeros("momentum", weight)] }
     }
 
     fn update(&self, step: &Step, weight: &Tensor, gradient: &Tensor, slots: &[Tensor]) -> (Tensor, Vec<Tensor>) {

@@ -23,6 +23,11 @@ pub fn devices() -> Vec<Device> {
     }
 }
 
+thread_local! {
+    /// The largest difference that a test has seen on a device.
+    static WORST: std::cell::Cell<f64> = const { std::cell::Cell::new(0.0) };
+}
+
 /// Checks every case on every device and says which ones fail.
 #[allow(dead_code, reason = "for the comparison with Keras")]
 pub fn every_case<T>(cases: &[T], name: impl Fn(&T) -> &str, check: impl Fn(&T, &Device) -> Result<()>) {
@@ -30,7 +35,9 @@ pub fn every_case<T>(cases: &[T], name: impl Fn(&T) -> &str, check: impl Fn(&T, 
     for device in devices() {
         let run = |case: &T| check(case, &device).unwrap_or_else(|e| panic!("{}: {e}", name(case)));
         let fails = |case: &&T| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(case))).is_err();
+        WORST.set(0.0);
         let failed: Vec<&str> = cases.iter().filter(fails).map(&name).collect();
+        eprintln!("{} cases on {device:?}: the largest difference is {:.1e}", cases.len(), WORST.get());
         assert!(failed.is_empty(), "on {device:?}, {} of {}: {failed:?}", failed.len(), cases.len());
     }
 }
@@ -51,5 +58,6 @@ pub fn distance(got: &[f64], want: &[f64]) -> (f64, usize) {
 #[track_caller]
 pub fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
     let (difference, i) = distance(got, want);
+    WORST.set(WORST.get().max(difference));
     assert!(difference <= tolerance, "{what}: element {i} is {}, Keras has {} ({difference:.2e})", got[i], want[i]);
 }

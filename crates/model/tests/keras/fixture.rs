@@ -1,7 +1,7 @@
 //! Reading the fixtures.
 
 use ibex::prelude::*;
-use ibex::{Data, Error, Result, layers, losses, metrics};
+use ibex::{Data, Result, layers, losses, metrics, optimizers};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -91,26 +91,12 @@ pub struct LossConfig {
 }
 
 pub fn loss(config: &LossConfig) -> Result<Box<dyn Loss>> {
-    let fields = config.config.clone();
-    Ok(match &config.loss[..] {
-        "SparseCategoricalCrossentropy" => Box::new(config::load::<losses::SparseCategoricalCrossentropy>(fields)?),
-        "CategoricalCrossentropy" => Box::new(config::load::<losses::CategoricalCrossentropy>(fields)?),
-        "BinaryCrossentropy" => Box::new(config::load::<losses::BinaryCrossentropy>(fields)?),
-        "MeanSquaredError" => Box::new(config::load::<losses::MeanSquaredError>(fields)?),
-        "MeanAbsoluteError" => Box::new(config::load::<losses::MeanAbsoluteError>(fields)?),
-        other => return Err(Error::unsupported(format!("loss {other}"))),
-    })
+    losses::from_config(&config.loss, config.config.clone())
 }
 
 impl OptimizerConfig {
     pub fn boxed(&self) -> Result<Box<dyn Optimizer>> {
-        let fields = self.config.clone();
-        Ok(match &self.optimizer[..] {
-            "SGD" => Box::new(config::load_or_default::<SGD>(fields)?),
-            "RMSprop" => Box::new(config::load_or_default::<RMSprop>(fields)?),
-            "Adam" => Box::new(config::load_or_default::<Adam>(fields)?),
-            other => return Err(Error::unsupported(format!("optimizer {other}"))),
-        })
+        optimizers::from_config(&self.optimizer, self.config.clone())
     }
 }
 

@@ -28,9 +28,11 @@ struct Theory {
 
 #[test]
 fn initializers_are_those_of_keras() {
-    for case in cases::<Case>("initializers.json") {
+    for case in cases::<Case>("initializers.json").into_iter().chain(cases("rules_initializers.json")) {
         let described = serde_json::json!({ "class_name": case.class, "config": case.config });
         let initializer: Initializer = serde_json::from_value(described).expect(&case.name);
+        let written = serde_json::to_value(initializer).expect(&case.name);
+        assert_eq!(serde_json::from_value::<Initializer>(written).expect(&case.name), initializer);
         let shape = Shape::from(&case.shape[..]);
         let draws = (case.values / shape.elements()) as u64;
         let values: Vec<f64> = (0..draws)

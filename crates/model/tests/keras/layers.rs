@@ -29,6 +29,23 @@ fn layers_are_those_of_keras() {
     every_case(&cases("layers.json"), |case: &Case| &case.name, check);
 }
 
+#[test]
+fn activations_are_those_of_keras() {
+    let cases: Vec<Case> = cases("rules_activations.json");
+    every_case(&cases, |case| &case.name, check);
+    let tested = |name: &str| {
+        ["layers.json", "rules_activations.json"].iter().any(|file| {
+            crate::fixture::cases::<Case>(file)
+                .iter()
+                .any(|case| case.config.get("activation").is_some_and(|a| a == name))
+        })
+    };
+    for activation in ibex::Activation::all() {
+        assert!(tested(activation.name()), "{activation} is compared with Keras");
+        assert_eq!(activation.name().parse::<ibex::Activation>().expect("its own name"), activation);
+    }
+}
+
 fn check(case: &Case, device: &Device) -> Result<()> {
     let input = &case.inputs[0];
     let layer = layers::from_config(&case.layer, case.config.clone())?;

@@ -9,4 +9,5 @@ mod losses;
 mod metrics;
 mod mixed;
 mod optimizers;
+mod rules;
 mod training;

@@ -13,6 +13,7 @@ struct Case {
     optimizer: OptimizerConfig,
     initial: Vec<Array>,
     grads: Vec<Vec<Array>>,
+    /// After every step; after all steps in one call of `fit` if there is but one entry.
     after: Vec<Vec<Array>>,
     state: Vec<State>,
 }
@@ -28,14 +29,26 @@ fn optimizers_are_those_of_keras() {
     every_case(&cases("optimizers.json"), |case: &Case| &case.name, check);
 }
 
+#[test]
+fn all_optimizers_are_those_of_keras() {
+    every_case(&cases("rules_optimizers.json"), |case: &Case| &case.name, check);
+}
+
+/// Averages, accumulation, schedules, and what they do together.
+#[test]
+fn options_are_those_of_keras() {
+    every_case(&cases("rules_options.json"), |case: &Case| &case.name, check);
+}
+
 fn check(case: &Case, device: &Device) -> Result<()> {
     let mut model = Sequential::new([17]).on(device).add(Linear.named("l"));
     model.set_weights(&case.initial.iter().map(Array::numbers).collect::<Vec<_>>())?;
     compile(&mut model, &case.optimizer, Prediction, ())?;
-    for (step, (grads, after)) in case.grads.iter().zip(&case.after).enumerate() {
-        let x: Vec<f32> = grads.iter().flat_map(|g| &g.data).map(|&v| v as f32).collect();
-        let (x, y) = (Tensor::from_vec(x, [1, 17]), Tensor::from_vec(vec![0f32], [1]));
-        model.fit((&x, &y), Fit::epochs(1).verbose(0))?;
+    let steps = case.grads.len() / case.after.len();
+    for (step, (grads, after)) in case.grads.chunks(steps).zip(&case.after).enumerate() {
+        let x: Vec<f32> = grads.iter().flatten().flat_map(|g| &g.data).map(|&v| v as f32).collect();
+        let (x, y) = (Tensor::from_vec(x, [steps, 17]), Tensor::from_vec(vec![0f32; steps], [steps]));
+        model.fit((&x, &y), Fit::epochs(1).batch_size(1).shuffle(false).verbose(0))?;
         for (i, (got, want)) in model.get_weights()?.iter().zip(after).enumerate() {
             assert_close(&format!("{} step {step} weight {i}", case.name), &got.to_f64(), &want.data, TOLERANCE);
         }
@@ -54,5 +67,10 @@ fn check(case: &Case, device: &Device) -> Result<()> {
     }
     let slots = file.names().iter().filter(|n| n.starts_with("optimizer/")).count();
     assert_eq!(slots, case.state.len(), "{}: state", case.name);
+    // What is written reads back equal.
+    let optimizer = case.optimizer.boxed()?;
+    let config = optimizer.config()?;
+    let again = ibex::optimizers::from_config(optimizer.class_name(), config.clone())?;
+    assert_eq!((again.options(), again.config()?), (optimizer.options(), config), "{}", case.name);
     Ok(())
 }

@@ -153,7 +153,7 @@ def loss_cases():
         return np.round(x / np.linalg.norm(x, axis=-1, keepdims=True), 4).astype(F)
 
     labels = np.array([0, 1, 2, 0, 1, 2, 1, 0], "int32")
-    for i, config in enumerate([{}, {"gamma": 4.0, "margin": 0.25}, {"gamma": 4.0, "remove_diagonal": False}, {"reduction": "sum"}, {"gamma": 4.0, "reduction": "mean_with_sample_weight"}]):
+    for i, config in enumerate([{}, {"gamma": 4.0, "margin": 0.25}, {"gamma": 4.0, "remove_diagonal": False}, {"gamma": 4.0, "reduction": "sum"}, {"gamma": 4.0, "reduction": "mean_with_sample_weight"}]):
         add(f"Circle_{i}", "Circle", config, labels, unit(8, 6))
     add("Circle_column", "Circle", {"gamma": 2.0}, labels.reshape(8, 1), unit(8, 6))
     add("Circle_weights", "Circle", {"gamma": 2.0}, labels, unit(8, 6), r.uniform(8, low=0.1, high=2.0))

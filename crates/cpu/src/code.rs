@@ -62,10 +62,8 @@ pub(crate) struct Step {
 #[derive(Clone, Copy)]
 pub(crate) struct Reduction {
     pub fold: Fold,
-    /// The reduced value, or two operands of a sum's terms, as seen by row steps.
-    pub from: [usize; 2],
-    /// Whether the fold computes terms of a sum.
-    pub terms: bool,
+    /// The reduced value, as seen by row steps.
+    pub from: usize,
     pub value: usize,
     /// Scratch for a value that is not an array already.
     pub spare: usize,
@@ -73,7 +71,7 @@ pub(crate) struct Reduction {
 
 impl std::fmt::Debug for Reduction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} <- {:?}", self.value, self.from)
+        write!(f, "{} <- {}", self.value, self.from)
     }
 }
 
@@ -243,8 +241,7 @@ impl Code {
             debug_assert_eq!(kernels.len(), v + 1);
         }
 
-        let rows = reduces && dims[range.end..].iter().all(|&dim| dim == 1);
-        let joined = join(body, &ranks, rows, &mut live, &mut kernels, level);
+        let joined = join(body, &ranks, &mut live, &mut kernels, level);
 
         // Loads and iotas below row rank are addressed by point coordinates.
         let elements = |id: BufferId| buffers[id.0].shape.elements();
@@ -301,13 +298,10 @@ impl Code {
         for (v, instr) in body.instrs.iter().enumerate() {
             if let (Instr::Reduce(op, from), true) = (*instr, live[v]) {
                 reduction_of[v] = Some(reductions.len());
-                let seen = |o: ValueId| if ranks[o.0] == Rank::Point { o.0 + n } else { o.0 };
-                let [a, b, _] = joined.operands[v].unwrap_or([from; 3]);
-                let terms = joined.sums[v];
+                let from_value = if ranks[from.0] == Rank::Row { from.0 } else { from.0 + n };
                 reductions.push(Reduction {
-                    fold: terms.unwrap_or_else(|| fold(level, op, regs[from.0])),
-                    from: [seen(a), seen(b)],
-                    terms: terms.is_some(),
+                    fold: fold(level, op, regs[from.0]),
+                    from: from_value,
                     value: v,
                     spare: 0,
                 });
@@ -330,7 +324,7 @@ impl Code {
             live,
             instrs: body.instrs.clone(),
             kernels,
-            joined: joined.operands,
+            joined,
             fixed: vec![0; n],
             unread,
             reduction_of,
@@ -394,10 +388,7 @@ impl Code {
     pub(crate) fn is_plain(&self, sweep: &Sweep) -> bool {
         let in_memory = |step: &Step| matches!(step.op, Op::Load(i) if self.loads[i].walk.is_contiguous() && self.loads[i].in_place());
         let plain = |step: &Step| step.rank == Rank::Row && in_memory(step);
-        let loaded = |f: &usize| {
-            let reduction = &self.reductions[*f];
-            !reduction.terms && sweep.steps.iter().any(|step| step.value == reduction.from[0])
-        };
+        let loaded = |f: &usize| sweep.steps.iter().any(|step| step.value == self.reductions[*f].from);
         sweep.stores.is_empty() && sweep.steps.iter().all(plain) && sweep.folds.iter().all(loaded)
     }
 
@@ -465,7 +456,7 @@ impl Code {
         // What is needed: the closure over row values, or over all if `whole`.
         let mut need = vec![false; n];
         let root = |need: &mut Vec<bool>, v: usize| need[v % n] = true;
-        folds.iter().for_each(|&f| self.reductions[f].from.iter().for_each(|&v| root(&mut need, v)));
+        folds.iter().for_each(|&f| root(&mut need, self.reductions[f].from));
         stores.iter().for_each(|&s| root(&mut need, self.stores[s].value));
         if whole {
             self.list(Rank::Point).iter().for_each(|&v| need[v] = true);
@@ -492,15 +483,15 @@ impl Code {
             let step = self.step(v, Out::Scratch(self.fixed[v]));
             let seen: Vec<usize> = match step.op {
                 Op::Map(_, args, _) if step.rank == Rank::Row => args.to_vec(),
-                Op::Fold(f) => self.reductions[f].from.to_vec(),
+                Op::Fold(f) => vec![self.reductions[f].from],
                 _ => vec![],
             };
             seen.iter().filter(|&&a| a >= n).for_each(|a| expand(a - n, &mut steps, &mut sweep.hoisted, &mut repeated));
             steps.push(step);
         }
         if !whole {
-            for v in folds.iter().flat_map(|&f| self.reductions[f].from).filter(|&v| v >= n) {
-                expand(v - n, &mut steps, &mut sweep.hoisted, &mut repeated);
+            for &f in folds.iter().filter(|&&f| self.reductions[f].from >= n) {
+                expand(self.reductions[f].from - n, &mut steps, &mut sweep.hoisted, &mut repeated);
             }
         }
         for &s in stores {
@@ -523,11 +514,11 @@ impl Code {
         for (i, step) in steps.iter().enumerate() {
             match step.op {
                 Op::Map(_, args, _) => args.iter().for_each(|&a| last[a] = i),
-                Op::Fold(f) => self.reductions[f].from.iter().for_each(|&v| last[v] = i),
+                Op::Fold(f) => last[self.reductions[f].from] = i,
                 _ => {}
             }
         }
-        folds.iter().for_each(|&f| self.reductions[f].from.iter().for_each(|&v| last[v] = end));
+        folds.iter().for_each(|&f| last[self.reductions[f].from] = end);
         sweep.stores.iter().for_each(|&(_, v)| last[v] = end);
         let row = self.caps.row;
         for step in &mut sweep.hoisted {

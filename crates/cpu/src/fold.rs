@@ -3,8 +3,6 @@
 //! Within a tile many lanes accumulate side by side; across tiles sums accumulate in `f64`. So the sum of sixteen million ones is
 //! exact, and errors grow with the length of a tile only.
 
-use crate::math;
-use crate::ops::Arg;
 use crate::simd::{Kernel, Level};
 use bytemuck::Pod;
 use ibex_core::graph::Reduce;
@@ -17,8 +15,7 @@ use std::slice::{from_raw_parts, from_raw_parts_mut};
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
     pub acc: *mut u64,
-    /// What is reduced, an array; two operands of the terms where a sum computes these itself.
-    pub from: [Arg; 2],
+    pub from: *const u32,
     pub groups: usize,
     pub rows: usize,
     pub cols: usize,
@@ -139,7 +136,7 @@ impl<R: Reducer> Kernel<Tile> for Rows<R> {
     unsafe fn run<const FMA: bool>(t: Tile) {
         // SAFETY: see `Fold`.
         unsafe {
-            let from = t.from[0].ptr.cast::<R::Lane>();
+            let from = t.from.cast::<R::Lane>();
             if let Some(apart) = t.apart {
                 let piece = |i: usize| from_raw_parts(from.add(i * apart), t.rows / 4);
                 *t.acc = R::absorb(*t.acc, wide_total::<R>([piece(0), piece(1), piece(2), piece(3)]));
@@ -180,90 +177,6 @@ impl<R: Reducer> Kernel<Tile> for Rows<R> {
             }
         }
     }
-}
-
-/// A function of two operands that is added to a sum.
-trait Term {
-    fn add<const FMA: bool>(sum: f32, a: f32, b: f32) -> f32;
-}
-
-struct Product;
-struct SquaredDifference;
-
-impl Term for Product {
-    #[inline(always)]
-    fn add<const FMA: bool>(sum: f32, a: f32, b: f32) -> f32 {
-        math::fma::<FMA>(a, b, sum)
-    }
-}
-
-impl Term for SquaredDifference {
-    #[inline(always)]
-    fn add<const FMA: bool>(sum: f32, a: f32, b: f32) -> f32 {
-        math::fma::<FMA>(a - b, a - b, sum)
-    }
-}
-
-/// Sums of terms over adjacent elements.
-struct Terms<T>(PhantomData<T>);
-
-impl<T: Term> Terms<T> {
-    /// The sum of `n` terms, for operands whose steps are known, in four vectors of lanes.
-    #[inline(always)]
-    unsafe fn sum<const FMA: bool, const A: usize, const B: usize>(a: *const f32, b: *const f32, n: usize) -> f32 {
-        const N: usize = 32;
-        // SAFETY: operands have `n` elements, or one if the step is 0.
-        unsafe {
-            let fixed = [[*a; N], [*b; N]];
-            let (a, b) = (from_raw_parts(a, A * n), from_raw_parts(b, B * n));
-            let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<N>(), b.as_chunks::<N>());
-            let mut lanes = [0f32; N];
-            for i in 0..n / N {
-                let a = if A == 0 { &fixed[0] } else { &a[i] };
-                let b = if B == 0 { &fixed[1] } else { &b[i] };
-                for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
-                    *lane = T::add::<FMA>(*lane, a, b);
-                }
-            }
-            for i in 0..n % N {
-                let a = if A == 0 { fixed[0][0] } else { a_rest[i] };
-                let b = if B == 0 { fixed[1][0] } else { b_rest[i] };
-                lanes[i % 8] = T::add::<FMA>(lanes[i % 8], a, b);
-            }
-            total::<Sum, 8>(&lanes)
-        }
-    }
-}
-
-impl<T: Term> Kernel<Tile> for Terms<T> {
-    #[inline(always)]
-    unsafe fn run<const FMA: bool>(t: Tile) {
-        let [a, b] = t.from;
-        for g in 0..if t.rows == 0 { 0 } else { t.groups } {
-            // SAFETY: see `Fold`.
-            unsafe {
-                let at = |arg: Arg| arg.ptr.cast::<f32>().add(arg.step * g * t.rows);
-                let (a_at, b_at) = (at(a), at(b));
-                let sum = match (a.step, b.step) {
-                    (0, 0) => Self::sum::<FMA, 0, 0>(a_at, b_at, t.rows),
-                    (0, _) => Self::sum::<FMA, 0, 1>(a_at, b_at, t.rows),
-                    (_, 0) => Self::sum::<FMA, 1, 0>(a_at, b_at, t.rows),
-                    (_, _) => Self::sum::<FMA, 1, 1>(a_at, b_at, t.rows),
-                };
-                *t.acc.add(g) = Sum::absorb(*t.acc.add(g), sum);
-            }
-        }
-    }
-}
-
-/// The sum of products of two operands.
-pub(crate) fn products(level: Level) -> Fold {
-    Fold { tile: level.compile::<Tile, Terms<Product>>(), ..fold(level, Reduce::Sum, Reg::F32) }
-}
-
-/// The sum of squared differences of two operands.
-pub(crate) fn squared_differences(level: Level) -> Fold {
-    Fold { tile: level.compile::<Tile, Terms<SquaredDifference>>(), ..fold(level, Reduce::Sum, Reg::F32) }
 }
 
 struct Merging<R>(PhantomData<R>);

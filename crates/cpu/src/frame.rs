@@ -95,17 +95,17 @@ impl Frame<'_> {
         }
     }
 
-    /// The operands of a reduction: an array, or those of a sum's terms.
-    unsafe fn operands(&self, reduction: &Reduction, tile: &Tile) -> [Arg; 2] {
-        let from = reduction.from.map(|v| self.values[v]);
-        if reduction.terms || from[0].step == 1 {
-            return from;
+    /// The array of a reduction's operand.
+    unsafe fn operand(&self, reduction: &Reduction, tile: &Tile) -> *const u32 {
+        let from = self.values[reduction.from];
+        if from.step == 1 {
+            return from.ptr;
         }
         // SAFETY: the spare register is a row register.
         unsafe {
             let spare = self.scratch.add(reduction.spare);
-            std::slice::from_raw_parts_mut(spare, tile.rows).fill(*from[0].ptr);
-            [Arg { ptr: spare, step: 1 }; 2]
+            std::slice::from_raw_parts_mut(spare, tile.rows).fill(*from.ptr);
+            spare
         }
     }
 
@@ -115,7 +115,7 @@ impl Frame<'_> {
         const BLOCK: usize = 64;
         // SAFETY: the operand has `tile.rows` elements, `out` takes `tile.points`.
         unsafe {
-            let from = self.operands(reduction, tile);
+            let from = self.operand(reduction, tile);
             // In blocks of points, whose accumulators stay on the stack.
             let (outer, unit) = (tile.groups, tile.length * tile.cols);
             if tile.cols <= BLOCK {
@@ -124,7 +124,7 @@ impl Frame<'_> {
                     let count = groups.min(outer - g);
                     let mut acc = [reduction.fold.empty; BLOCK];
                     let acc = acc.as_mut_ptr();
-                    let from = from.map(|arg| Arg { ptr: arg.ptr.add(arg.step * g * unit), ..arg });
+                    let from = from.add(g * unit);
                     (reduction.fold.tile)(crate::fold::Tile {
                         acc,
                         from,
@@ -143,7 +143,7 @@ impl Frame<'_> {
             for g in 0..outer {
                 acc.fill(reduction.fold.empty);
                 let acc = acc.as_mut_ptr();
-                let from = from.map(|arg| Arg { ptr: arg.ptr.add(arg.step * g * unit), ..arg });
+                let from = from.add(g * unit);
                 (reduction.fold.tile)(crate::fold::Tile {
                     acc,
                     from,
@@ -172,7 +172,7 @@ impl Frame<'_> {
             let reduction = &self.code.reductions[f];
             // SAFETY: the caller's promise.
             unsafe {
-                let from = self.operands(reduction, tile);
+                let from = self.operand(reduction, tile);
                 let (acc, rows, cols) = (acc.add(i * stride), tile.length, tile.cols);
                 (reduction.fold.tile)(crate::fold::Tile { acc, from, groups: 1, rows, cols, apart });
             }

@@ -1,12 +1,10 @@
-//! Instructions joined with those that alone use them, where one kernel does both: fewer passes over registers. A difference that only
-//! such kernels use is computed by each of them.
+//! Instructions joined with those that alone use them, where one kernel does both: fewer passes over registers.
 
 use crate::code::Rank;
-use crate::fold::{self, Fold};
 use crate::math;
 use crate::ops::{Map, MapFn};
 use crate::simd::{Kernel, Level};
-use ibex_core::graph::{Binary, Reduce, Unary};
+use ibex_core::graph::{Binary, Unary};
 use ibex_core::program::{Body, Instr, Reg, ValueId};
 use std::marker::PhantomData;
 use std::slice::from_raw_parts_mut;
@@ -135,98 +133,67 @@ fn average(body: &Body, level: Level, v: usize, single: impl Fn(ValueId) -> bool
     })
 }
 
-/// What a body becomes.
-pub(crate) struct Joined {
-    /// For each instruction that does others' work as well, the operands of all.
-    pub operands: Vec<Option<[ValueId; 3]>>,
-    /// For each sum that computes its terms itself.
-    pub sums: Vec<Option<Fold>>,
-}
-
-/// Joins what can be joined, sums with their terms if `rows` (each reduces adjacent elements). A product that is joined with a sum is
-/// rounded once only.
+/// Joins what can be joined: for each instruction that does another's work as well, the operands of both. A product that is joined
+/// with a sum is rounded once only.
 pub(crate) fn join(
     body: &Body,
     ranks: &[Rank],
-    rows: bool,
     live: &mut [bool],
     kernels: &mut [Option<(MapFn, bool)>],
     level: Level,
-) -> Joined {
-    let (n, regs, instrs) = (body.instrs.len(), body.regs(), &body.instrs);
-    let mut users: Vec<Vec<usize>> = vec![vec![]; n];
-    (0..n).filter(|&v| live[v]).for_each(|v| instrs[v].operands().for_each(|o| users[o.0].push(v)));
-    let mut uses: Vec<usize> = users.iter().map(Vec::len).collect();
+) -> Vec<Option<[ValueId; 3]>> {
+    let (n, regs) = (body.instrs.len(), body.regs());
+    let mut uses = vec![0; n];
+    (0..n).filter(|&v| live[v]).for_each(|v| body.instrs[v].operands().for_each(|o| uses[o.0] += 1));
     body.stores.iter().for_each(|s| uses[s.value.0] += 1);
-    // A product whose only use is in a sum of adjacent elements.
-    let summed = |v: usize| {
-        let sum = |&u: &usize| matches!(instrs[u], Instr::Reduce(Reduce::Sum, _));
-        let product = matches!(instrs[v], Instr::Binary(Binary::Mul, ..)) && regs[v] == Reg::F32;
-        rows && uses[v] == 1 && ranks[v] == Rank::Row && product && users[v].iter().all(sum)
-    };
-    let difference = |v: ValueId| if let Instr::Binary(Binary::Sub, x, y) = instrs[v.0] { Some((x, y)) } else { None };
-    // A difference that every user can compute again.
-    let again = |v: usize| {
-        let can = |&u: &usize| match instrs[u] {
-            Instr::Binary(Binary::Mul, a, b) if a == b => summed(u),
-            Instr::Binary(Binary::Mul, ..) => ranks[u] == ranks[v],
-            _ => false,
-        };
-        let square = |&u: &usize| matches!(instrs[u], Instr::Binary(Binary::Mul, a, b) if a == b);
-        difference(ValueId(v)).is_some()
-            && uses[v] == users[v].len()
-            && users[v].iter().all(can)
-            && users[v].iter().any(square)
-    };
-
-    let mut operands: Vec<Option<[ValueId; 3]>> = vec![None; n];
-    let mut sums = vec![None; n];
-    for v in (0..n).filter(|&v| live[v]) {
+    let mut joined = vec![None; n];
+    for v in 0..n {
         // What is computed once for many must stay so.
-        let same = |o: ValueId| ranks[o.0] == ranks[v] && regs[o.0] == Reg::F32;
-        let single = |o: ValueId| same(o) && uses[o.0] == 1;
-        let alone = |o: ValueId| operands[o.0].is_none() && (single(o) || same(o) && again(o.0));
-        if let Instr::Reduce(_, u) = instrs[v]
-            && summed(u.0)
-            && let Instr::Binary(_, x, y) = instrs[u.0]
-        {
-            let (sum, joined) = match difference(x) {
-                Some((p, q)) if x == y && (uses[x.0] == 2 || again(x.0)) => {
-                    (fold::squared_differences(level), [p, q, q])
-                }
-                _ => (fold::products(level), [x, y, y]),
-            };
-            (sums[v], operands[v]) = (Some(sum), Some(joined));
+        let alone = |o: ValueId, joined: &[Option<[ValueId; 3]>]| {
+            uses[o.0] == 1 && ranks[o.0] == ranks[v] && regs[o.0] == Reg::F32 && joined[o.0].is_none()
+        };
+        if !live[v] {
             continue;
         }
-        let found = match instrs[v] {
-            Instr::Binary(outer, a, b) => average(body, level, v, single).or_else(|| {
-                [(a, b, false), (b, a, true)].into_iter().find_map(|(u, c, right)| match instrs[u.0] {
-                    _ if u == c || !alone(u) => None,
-                    Instr::Binary(inner, x, y) => pair(level, inner, outer, right).map(|kernel| (kernel, [x, y, c])),
-                    Instr::Unary(inner, x) => unary_pair(level, inner, outer).map(|kernel| (kernel, [c, x, x])),
+        // What a moving average takes over may have been joined already.
+        let single = |o: ValueId| uses[o.0] == 1 && ranks[o.0] == ranks[v] && regs[o.0] == Reg::F32;
+        if let Some((kernel, operands)) = average(body, level, v, single) {
+            kernels[v] = Some((kernel, false));
+            joined[v] = Some(operands);
+            continue;
+        }
+        let found = match body.instrs[v] {
+            Instr::Binary(outer, a, b) => [(a, b, false), (b, a, true)].into_iter().find_map(|(u, c, right)| {
+                let fits = alone(u, &joined) && u != c;
+                match body.instrs[u.0] {
+                    Instr::Binary(inner, x, y) if fits => {
+                        pair(level, inner, outer, right).map(|kernel| (kernel, [x, y, c]))
+                    }
+                    Instr::Unary(inner, x) if fits => unary_pair(level, inner, outer).map(|kernel| (kernel, [c, x, x])),
                     _ => None,
-                })
+                }
             }),
-            Instr::Unary(Unary::Exp, u) if alone(u) => difference(u).map(|(x, y)| (exp_sub(level), [x, y, y])),
+            Instr::Unary(Unary::Exp, u) if alone(u, &joined) => match body.instrs[u.0] {
+                Instr::Binary(Binary::Sub, x, y) => Some((exp_sub(level), [x, y, y])),
+                _ => None,
+            },
             _ => None,
         };
-        if let Some((kernel, joined)) = found {
+        if let Some((kernel, operands)) = found {
             kernels[v] = Some((kernel, false));
-            operands[v] = Some(joined);
+            joined[v] = Some(operands);
         }
     }
-
     // What somebody still asks for.
     live.fill(false);
     body.stores.iter().for_each(|s| live[s.value.0] = true);
     for v in (0..n).rev() {
         if live[v] {
-            match operands[v] {
-                Some(joined) => joined.iter().for_each(|o| live[o.0] = true),
-                None => instrs[v].operands().for_each(|o| live[o.0] = true),
+            match joined[v] {
+                Some(operands) => operands.iter().for_each(|o| live[o.0] = true),
+                None => body.instrs[v].operands().for_each(|o| live[o.0] = true),
             }
         }
     }
-    Joined { operands, sums }
+    joined
 }

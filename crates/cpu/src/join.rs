@@ -69,6 +69,10 @@ pairs! {
     DifferenceMul: |a, b, c| (a - b) * c;
     SumMul: |a, b, c| (a + b) * c;
     MulMul: |a, b, c| a * b * c;
+    MulDiv: |a, b, c| a * b / c;
+    // Moving averages.
+    Toward: |a, b, c| math::fma::<FMA>(b - a, c, a);
+    TowardSquare: |a, b, c| math::fma::<FMA>(math::fma::<FMA>(b, b, -a), c, a);
     AddMax: |a, b, c| crate::ops::max(a + b, c);
     ExpSub: |a, b, _c| math::exp::<FMA>(a - b);
     SqrtAdd: |a, b, _c| a + b.sqrt();
@@ -90,6 +94,7 @@ fn pair(level: Level, inner: Binary, outer: Binary, right: bool) -> Option<MapFn
         (Binary::Sub, Binary::Mul) => k!(DifferenceMul),
         (Binary::Add, Binary::Mul) => k!(SumMul),
         (Binary::Mul, Binary::Mul) => k!(MulMul),
+        (Binary::Mul, Binary::Div) if !right => k!(MulDiv),
         // Which operand a NaN comes from does not matter.
         (Binary::Add, Binary::Max) => k!(AddMax),
         _ => None,
@@ -108,6 +113,24 @@ fn unary_pair(level: Level, inner: Unary, outer: Binary) -> Option<MapFn> {
         (Unary::Sigmoid, Binary::Mul) => Some(level.compile::<Map, Map3<MulSigmoid>>()),
         _ => None,
     }
+}
+
+/// The kernel of a moving average, `a + (b - a) * c` or `a + (b * b - a) * c`, and its operands.
+fn average(body: &Body, level: Level, v: usize, single: impl Fn(ValueId) -> bool) -> Option<(MapFn, [ValueId; 3])> {
+    let instr = |v: ValueId| body.instrs[v.0];
+    let Instr::Binary(Binary::Add, x, y) = body.instrs[v] else { return None };
+    [(x, y), (y, x)].into_iter().find_map(|(a, step)| {
+        let Instr::Binary(Binary::Mul, p, q) = instr(step) else { return None };
+        [(p, q), (q, p)].into_iter().find_map(|(way, c)| match instr(way) {
+            Instr::Binary(Binary::Sub, b, from) if from == a && single(step) && single(way) => match instr(b) {
+                Instr::Binary(Binary::Mul, g, same) if g == same && single(b) => {
+                    Some((level.compile::<Map, Map3<TowardSquare>>(), [a, g, c]))
+                }
+                _ => Some((level.compile::<Map, Map3<Toward>>(), [a, b, c])),
+            },
+            _ => None,
+        })
+    })
 }
 
 /// Joins what can be joined: for each instruction that does another's work as well, the operands of both. A product that is joined
@@ -132,29 +155,44 @@ pub(crate) fn join(
         if !live[v] {
             continue;
         }
+        // What a moving average takes over may have been joined already.
+        let single = |o: ValueId| uses[o.0] == 1 && ranks[o.0] == ranks[v] && regs[o.0] == Reg::F32;
+        if let Some((kernel, operands)) = average(body, level, v, single) {
+            kernels[v] = Some((kernel, false));
+            joined[v] = Some(operands);
+            continue;
+        }
         let found = match body.instrs[v] {
             Instr::Binary(outer, a, b) => [(a, b, false), (b, a, true)].into_iter().find_map(|(u, c, right)| {
                 let fits = alone(u, &joined) && u != c;
                 match body.instrs[u.0] {
                     Instr::Binary(inner, x, y) if fits => {
-                        pair(level, inner, outer, right).map(|kernel| (u, kernel, [x, y, c]))
+                        pair(level, inner, outer, right).map(|kernel| (kernel, [x, y, c]))
                     }
-                    Instr::Unary(inner, x) if fits => {
-                        unary_pair(level, inner, outer).map(|kernel| (u, kernel, [c, x, x]))
-                    }
+                    Instr::Unary(inner, x) if fits => unary_pair(level, inner, outer).map(|kernel| (kernel, [c, x, x])),
                     _ => None,
                 }
             }),
             Instr::Unary(Unary::Exp, u) if alone(u, &joined) => match body.instrs[u.0] {
-                Instr::Binary(Binary::Sub, x, y) => Some((u, exp_sub(level), [x, y, y])),
+                Instr::Binary(Binary::Sub, x, y) => Some((exp_sub(level), [x, y, y])),
                 _ => None,
             },
             _ => None,
         };
-        if let Some((u, kernel, operands)) = found {
-            live[u.0] = false;
+        if let Some((kernel, operands)) = found {
             kernels[v] = Some((kernel, false));
             joined[v] = Some(operands);
+        }
+    }
+    // What somebody still asks for.
+    live.fill(false);
+    body.stores.iter().for_each(|s| live[s.value.0] = true);
+    for v in (0..n).rev() {
+        if live[v] {
+            match joined[v] {
+                Some(operands) => operands.iter().for_each(|o| live[o.0] = true),
+                None => body.instrs[v].operands().for_each(|o| live[o.0] = true),
+            }
         }
     }
     joined

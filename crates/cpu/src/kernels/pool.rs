@@ -43,9 +43,27 @@ fn beats(x: f32, best: f32) -> bool {
     more & !best.is_nan()
 }
 
+/// The larger, or a NaN.
+#[inline(always)]
+fn larger(x: f32, best: f32) -> f32 {
+    let more = if x > best { x } else { best };
+    if x.is_nan() { x } else { more }
+}
+
 simd! {
-    /// Largest of each window: the first, or the first NaN.
+    /// Largest of each window, or a NaN.
     pub(crate) fn max_run(out: &mut [f32], x: &[f32], base: usize, step: usize, places: &[usize], channels: usize) {
+        // The usual window of four places in one pass over the channels.
+        if let &[a, b, c, d] = places {
+            for (i, out) in out.chunks_exact_mut(channels).enumerate() {
+                let at = base + i * step;
+                let [a, b, c, d] = [a, b, c, d].map(|p| &x[at + p..][..channels]);
+                for ((((out, &a), &b), &c), &d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                    *out = larger(larger(a, b), larger(c, d));
+                }
+            }
+            return;
+        }
         for (i, out) in out.chunks_exact_mut(channels).enumerate() {
             let at = base + i * step;
             let mut chunks = out.chunks_exact_mut(W);
@@ -97,12 +115,43 @@ simd! {
     }
 }
 
+/// A window of four: the gradient `dy` goes to where the largest of the inputs `x` is, 0 to the others. All slices are of equal length.
+#[inline(always)]
+fn share(dx: [&mut [f32]; 4], x: [&[f32]; 4], dy: &[f32]) {
+    let [da, db, dc, dd] = dx;
+    let [a, b, c, d] = x;
+    let inputs = a.iter().zip(b).zip(c).zip(d).zip(dy);
+    let outputs = da.iter_mut().zip(db).zip(dc).zip(dd);
+    for ((((da, db), dc), dd), ((((&a, &b), &c), &d), &dy)) in outputs.zip(inputs) {
+        let beaten = beats(b, a);
+        let best = if beaten { b } else { a };
+        let (to_a, to_b) = if beaten { (0.0, dy) } else { (dy, 0.0) };
+        let beaten = beats(c, best);
+        let best = if beaten { c } else { best };
+        let (to_a, to_b, to_c) = if beaten { (0.0, 0.0, dy) } else { (to_a, to_b, 0.0) };
+        let beaten = beats(d, best);
+        (*da, *db, *dc, *dd) = if beaten { (0.0, 0.0, 0.0, dy) } else { (to_a, to_b, to_c, 0.0) };
+    }
+}
+
 simd! {
     /// Adds each window's gradient where the window's largest is; with `alone`, no two windows meet, and it is written. `dx` and `x` begin at
     /// the same element.
     pub(crate) fn max_grad_run(
         dx: &mut [f32], x: &[f32], dy: &[f32], base: usize, step: usize, places: &[usize], channels: usize, alone: bool,
     ) {
+        if let (&[a, b, c, d], true) = (places, alone) {
+            for (i, dy) in dy.chunks_exact(channels).enumerate() {
+                let at = base + i * step;
+                // Places ascend, a pixel or more apart.
+                let (da, rest) = dx[at + a..].split_at_mut(b - a);
+                let (db, rest) = rest.split_at_mut(c - b);
+                let (dc, dd) = rest.split_at_mut(d - c);
+                let dx = [da, db, dc, dd].map(|dx| &mut dx[..channels]);
+                share(dx, [a, b, c, d].map(|p| &x[at + p..][..channels]), dy);
+            }
+            return;
+        }
         // Plain loops over many channels: the compiler vectorises these, and not ones of a fixed short length.
         const BLOCK: usize = 256;
         let (mut best, mut place) = ([0f32; BLOCK], [0u32; BLOCK]);

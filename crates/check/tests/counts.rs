@@ -1,6 +1,6 @@
 //! How many dispatches a GPU takes for what must be few; on the default adapter, skipped without one.
 
-use ibex_core::{DType, Device, Function, Tensor};
+use ibex_core::{DType, Device, Function, Tensor, Variable};
 use ibex_wgpu::{Options, WgpuBackend};
 
 fn open() -> Option<Device> {
@@ -74,12 +74,14 @@ fn layer_norm() {
     assert!(forward <= 2 && both <= 4, "{forward} forward, {both} with the gradient");
 }
 
-/// Sums of many rows are taken in two steps there, for the sake of real GPUs: one of each kind more.
+/// Sums of many rows are taken in two steps there, for the sake of real GPUs: two kernels each way, of which the second finishes the sums
+/// while it normalises.
 #[test]
 fn batch_norm() {
     let Some(device) = open() else { return };
-    for (space, most) in [([8, 8, 8, 32], [2, 4]), ([16, 14, 14, 32], [5, 10])] {
-        let shapes: [&[usize]; 4] = [&space, &[32], &[32], &space];
+    for (space, most) in [([8, 8, 8, 32], [1, 1]), ([16, 14, 14, 32], [2, 4]), ([128, 28, 28, 16], [2, 4])] {
+        let channels = [space[3]];
+        let shapes: [&[usize]; 4] = [&space, &channels, &channels, &space];
         let axes = [0, 1, 2];
         let forward = dispatches(&device, &shapes[..3], move |a| vec![normalised(&a[0], &axes, &a[1], &a[2])]);
         let both = dispatches(&device, &shapes, move |a| {
@@ -90,6 +92,36 @@ fn batch_norm() {
         println!("batch norm {forward} {both}");
         assert!(forward <= most[0] && both <= most[1], "{space:?}: {forward} forward, {both} with the gradient");
     }
+}
+
+/// Batch norm as a layer trains it: it moves its averages in place, and its gradient comes from what follows.
+#[test]
+fn batch_norm_in_training() {
+    let Some(device) = open() else { return };
+    let space = [16, 14, 14, 32];
+    let state = [("gain", 1.0), ("bias", 0.0), ("mean", 0.0), ("variance", 1.0)]
+        .map(|(name, value)| Variable::new(name, Tensor::full([32], value, DType::F32)).expect("a variable"));
+    let step = Function::from_slice(&device, move |a| {
+        let axes = [0, 1, 2];
+        let [m, v] = a[0].moments_keep(&axes);
+        for (moving, batch) in [(&state[2], &m), (&state[3], &v)] {
+            moving.assign(moving.value() * 0.9 + batch.stop_gradient().reshape([32]) * 0.1)?;
+        }
+        let (gain, bias) = (state[0].value(), state[1].value());
+        let y = (&a[0] - m) * ((v + 1e-3).rsqrt() * &gain) + &bias;
+        let loss = (y.tanh() * &a[1]).sum(&[]);
+        let [dx, dgain, dbias] = loss.grad([&a[0], &gain, &bias]);
+        state[0].assign(&gain - dgain * 0.1)?;
+        state[1].assign(&bias - dbias * 0.1)?;
+        Ok(vec![dx])
+    });
+    let args = [0, 1].map(|seed| Tensor::rand(space, seed) - 0.5);
+    let args = device.eval(&args).expect("evaluates");
+    let args: Vec<&Tensor> = args.iter().collect();
+    step.call(&args).expect("compiles");
+    let before = device.counters().dispatches;
+    step.call(&args).expect("runs");
+    assert_eq!(device.counters().dispatches - before, 4);
 }
 
 /// One dispatch for the whole sequence where the hidden state fits a workgroup, else one for each step.

@@ -40,6 +40,8 @@ pub struct Caps {
     pub split_elements: usize,
     /// See [`Caps::split_elements`].
     pub split_outputs: usize,
+    /// A [`Store`](crate::program::Store) may have bounds. Then the second step of a split reduction is repeated in the kernel that uses it.
+    pub bounded_stores: bool,
     /// False turns fusion off: every primitive a kernel of its own. For tests.
     pub fuse: bool,
 }

@@ -21,6 +21,7 @@ pub mod random;
 mod schedule;
 mod shape;
 mod simplify;
+mod split;
 pub mod tensor;
 
 pub use data::{Data, Element};

@@ -4,8 +4,8 @@
 
 use crate::backend::Caps;
 use crate::graph::{Binary, Builder, Graph, Node, NodeId, Op, Reduce, Unary};
-use crate::oracle;
 use crate::{DType, Scalar, Shape};
+use crate::{oracle, split};
 
 /// The simplified graph.
 pub(crate) fn simplify(graph: &Graph, caps: &Caps) -> Graph {
@@ -23,7 +23,7 @@ pub(crate) fn simplify(graph: &Graph, caps: &Caps) -> Graph {
 }
 
 /// Adds a node whose inputs are simple already, or finds one that equals it.
-fn add(b: &mut Builder, node: Node, caps: &Caps) -> NodeId {
+pub(crate) fn add(b: &mut Builder, node: Node, caps: &Caps) -> NodeId {
     match rewrite(b, &node, caps) {
         Rewrite::Same(id) => id,
         Rewrite::Node(node) => add(b, *node, caps),
@@ -43,7 +43,8 @@ fn to(op: Op, inputs: Vec<NodeId>, shape: &Shape, dtype: DType) -> Rewrite {
     Rewrite::Node(Box::new(Node { op, inputs, shape: shape.clone(), dtype }))
 }
 
-fn full(b: &Builder, id: NodeId) -> Option<Scalar> {
+/// The number that a node repeats, if it does.
+pub(crate) fn full(b: &Builder, id: NodeId) -> Option<Scalar> {
     if let Op::Full(value) = b[id].op { Some(value) } else { None }
 }
 
@@ -120,7 +121,7 @@ fn rewrite(b: &mut Builder, node: &Node, caps: &Caps) -> Rewrite {
                     all.dedup();
                     to(Op::Reduce(*reduce, all), x.inputs.clone(), shape, *dtype)
                 }
-                _ => split_reduce(b, node, *reduce, axes, caps).map_or(Rewrite::None, Rewrite::Same),
+                _ => split::reduce(b, node, *reduce, axes, caps).map_or(Rewrite::None, Rewrite::Same),
             }
         }
         // Kernels add rows of 32-bit elements only.
@@ -229,50 +230,4 @@ fn rewrite_movement(b: &mut Builder, node: &Node) -> Rewrite {
         }
         _ => Rewrite::None,
     }
-}
-
-/// A reduction of many elements to few results in two steps, for devices that run one group of threads per result.
-fn split_reduce(b: &mut Builder, node: &Node, reduce: Reduce, axes: &[usize], caps: &Caps) -> Option<NodeId> {
-    let x = &b[node.inputs[0]];
-    let (elements, results) = (x.shape.elements(), node.shape.elements());
-    if elements <= caps.split_elements || results >= caps.split_outputs {
-        return None;
-    }
-    let first = *axes.first()?;
-    if !axes.iter().copied().eq(first..first + axes.len()) {
-        return None;
-    }
-    let length: usize = axes.iter().map(|&a| x.shape[a]).product();
-    // Enough parts to fill the device, each long enough to be worth a group of threads. Parts that end where an axis or an even share of it
-    // ends are better: what is computed from the same axes can then be fused with the sums.
-    let fits = |p: &usize| length.is_multiple_of(*p) && length / p >= 64 && p * results <= 65536;
-    let even = |p: &usize| {
-        let mut left = *p;
-        for &a in axes {
-            match x.shape[a] {
-                whole if left.is_multiple_of(whole) => left /= whole,
-                axis => return axis.is_multiple_of(left),
-            }
-        }
-        left == 1
-    };
-    let parts = (16..=4096).rev().find(|p| fits(p) && even(p)).or_else(|| (2..=4096).rev().find(fits))?;
-    let (before, after) = (x.shape[..first].to_vec(), x.shape[first + axes.len()..].to_vec());
-    let split = Shape::from([&before[..], &[parts, length / parts], &after[..]].concat());
-    let partial = Shape::from([&before[..], &[parts, 1], &after[..]].concat());
-    let total = Shape::from([&before[..], &[1, 1], &after[..]].concat());
-    // What is stored between the two steps is not rounded to a narrow float.
-    let dtype = if node.dtype.is_float() { DType::F32 } else { node.dtype };
-    let whole = x.shape.clone();
-    let make = |op, inputs, shape| Node { op, inputs, shape, dtype };
-    let wide = add(b, make(Op::Cast(dtype), vec![node.inputs[0]], whole), caps);
-    let wide = add(b, make(Op::Reshape, vec![wide], split), caps);
-    let sums = b.add(make(Op::Reduce(reduce, vec![first + 1]), vec![wide], partial));
-    let all = b.add(make(Op::Reduce(reduce, vec![first]), vec![sums], total));
-    let all = add(b, make(Op::Reshape, vec![all], node.shape.clone()), caps);
-    Some(add(
-        b,
-        Node { op: Op::Cast(node.dtype), inputs: vec![all], shape: node.shape.clone(), dtype: node.dtype },
-        caps,
-    ))
 }

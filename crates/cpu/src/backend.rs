@@ -80,6 +80,7 @@ impl Backend for CpuBackend {
             max_buffer_bytes: isize::MAX as u64,
             split_elements: usize::MAX,
             split_outputs: 0,
+            bounded_stores: false,
             fuse: self.fuse,
         }
     }

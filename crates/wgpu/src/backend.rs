@@ -128,6 +128,7 @@ impl Backend for WgpuBackend {
             max_buffer_bytes: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
             split_elements: 65536,
             split_outputs: 256,
+            bounded_stores: true,
             fuse: !self.options.unfused,
         }
     }

@@ -89,9 +89,10 @@ pub(super) fn run(memory: &mut Memory, body: &Body, dims: &[usize], reduced: Ran
         let mut data = memory.read(store.buffer);
         let mut written = vec![false; data.len()];
         for (element, &value) in elements(&store.view, dims).into_iter().zip(&values[store.value.0]) {
-            let at = element.and_then(|e| usize::try_from(e).ok()).filter(|&e| e < data.len());
-            let Some(at) = at else {
-                return Err(Error::device(format!("a store to element {element:?} of {}", data.len())));
+            // Outside of the view's bounds nothing is stored.
+            let Some(element) = element else { continue };
+            let Some(at) = usize::try_from(element).ok().filter(|&e| e < data.len()) else {
+                return Err(Error::device(format!("a store to element {element} of {}", data.len())));
             };
             if std::mem::replace(&mut written[at], true) && data[at].to_bits() != value.to_bits() {
                 return Err(Error::device(format!("two points store element {at} of buffer {}", store.buffer.0)));

@@ -71,6 +71,7 @@ impl Backend for Reference {
             max_buffer_bytes: 1 << 30,
             split_elements: usize::MAX,
             split_outputs: usize::MAX,
+            bounded_stores: true,
             fuse: true,
         }
     }

@@ -83,9 +83,6 @@ fn malformed(program: &Program, body: &Body, rank: usize) -> Option<String> {
     if body.instrs.iter().enumerate().any(|(i, instr)| instr.operands().any(|v| v.0 >= i)) {
         return Some("an operand stands behind its user".into());
     }
-    if body.stores.iter().any(|s| !s.view.bounds.is_empty()) {
-        return Some("a store has bounds".into());
-    }
     let regs = body.regs();
     if body.stores.iter().any(|s| regs[s.value.0] != s.dtype.into() || program[s.buffer].dtype != s.dtype) {
         return Some("a store has another type than its value or its buffer".into());

@@ -1,7 +1,7 @@
 //! Merges kernels: loops over the same space into one, loops over a contraction's result into its epilogue.
 
-use super::Unit;
 use super::space::{map_views, refine, reshape_body};
+use super::{Unit, repeat};
 use crate::DType;
 use crate::backend::Caps;
 use crate::graph::{Graph, NodeId, Op};
@@ -10,17 +10,17 @@ use crate::tensor::Variable;
 use std::collections::{HashMap, HashSet};
 
 /// Instructions of one body; beyond it compilers and registers suffer.
-const LONG: usize = 192;
+pub(super) const LONG: usize = 192;
 
 /// Who reads and writes what.
-struct Links {
-    reads: Vec<Vec<BufferId>>,
-    writer: HashMap<BufferId, usize>,
+pub(super) struct Links {
+    pub reads: Vec<Vec<BufferId>>,
+    pub writer: HashMap<BufferId, usize>,
     readers: HashMap<BufferId, Vec<usize>>,
     /// Buffers that must exist whoever reads them: results and assigned values.
     kept: HashSet<BufferId>,
     /// For the new value of a variable the buffer of the old one, which it will most likely overwrite.
-    overwrites: HashMap<BufferId, BufferId>,
+    pub overwrites: HashMap<BufferId, BufferId>,
 }
 
 impl Links {
@@ -59,14 +59,14 @@ impl Links {
         links
     }
 
-    fn users(&self, u: usize, units: &[Option<Unit>]) -> Vec<usize> {
+    pub fn users(&self, u: usize, units: &[Option<Unit>]) -> Vec<usize> {
         let Some(unit) = &units[u] else { return vec![] };
         let writes = unit.kind.writes();
         writes.iter().flat_map(|b| self.readers.get(b).cloned().unwrap_or_default()).collect()
     }
 
     /// Is there a way from `from` to `to` through at least one other unit?
-    fn detour(&self, from: usize, to: usize, units: &[Option<Unit>]) -> bool {
+    pub fn detour(&self, from: usize, to: usize, units: &[Option<Unit>]) -> bool {
         let mut seen = HashSet::new();
         let mut stack: Vec<usize> = self.users(from, units).into_iter().filter(|&u| u != to).collect();
         while let Some(u) = stack.pop() {
@@ -81,12 +81,12 @@ impl Links {
     }
 
     /// How many buffers a kernel binds.
-    fn bindings(&self, buffers: impl IntoIterator<Item = BufferId>) -> usize {
+    pub fn bindings(&self, buffers: impl IntoIterator<Item = BufferId>) -> usize {
         buffers.into_iter().map(|b| self.overwrites.get(&b).copied().unwrap_or(b)).collect::<HashSet<_>>().len()
     }
 
     /// Must a buffer still be written if only `inside` and its writer would read it?
-    fn needed(&self, b: BufferId, inside: &[usize]) -> bool {
+    pub fn needed(&self, b: BufferId, inside: &[usize]) -> bool {
         self.kept.contains(&b) || self.readers.get(&b).is_some_and(|r| r.iter().any(|u| !inside.contains(u)))
     }
 }
@@ -96,6 +96,12 @@ pub(super) fn loops(graph: &Graph, updates: &[(Variable, NodeId)], units: &mut V
     let mut slots: Vec<Option<Unit>> = std::mem::take(units).into_iter().map(Some).collect();
     let mut links = Links::new(graph, updates, &slots);
     while let Some((p, c, unit)) = find(&slots, &links, caps) {
+        slots[p] = None;
+        slots[c] = Some(unit);
+        links = Links::new(graph, updates, &slots);
+    }
+    while let Some((p, c, unit)) = repeat::siblings(&slots, &links, caps).or_else(|| repeat::find(&slots, &links, caps))
+    {
         slots[p] = None;
         slots[c] = Some(unit);
         links = Links::new(graph, updates, &slots);
@@ -123,10 +129,13 @@ fn find(units: &[Option<Unit>], links: &Links, caps: &Caps) -> Option<(usize, us
             }
         }
     }
-    // Siblings that read the same buffer.
-    for c in 0..units.len() {
+    // Siblings that read the same buffer; first those of one kind, so that reductions meet in one pass rather than each in a later one.
+    let reduces = |u: usize| matches!(&units[u], Some(Unit { kind: KernelKind::Loop(l), .. }) if l.reduce > 0);
+    for (kinds, c) in [true, false].into_iter().flat_map(|kinds| (0..units.len()).map(move |c| (kinds, c))) {
         for b in &links.reads[c] {
-            for &p in links.readers.get(b).into_iter().flatten().filter(|&&p| p < c) {
+            for &p in
+                links.readers.get(b).into_iter().flatten().filter(|&&p| p < c && (reduces(p) == reduces(c)) == kinds)
+            {
                 if shares_load(units[p].as_ref(), units[c].as_ref())
                     && !links.detour(c, p, units)
                     && !links.users(c, units).contains(&p)
@@ -168,7 +177,7 @@ fn shares_load(a: Option<&Unit>, b: Option<&Unit>) -> bool {
 }
 
 /// Two loops as one: `p` first, `c` reading its values where it read its buffers.
-fn join(p: &Unit, c: &Unit, links: &Links, at: [usize; 2], caps: &Caps) -> Option<Unit> {
+pub(super) fn join(p: &Unit, c: &Unit, links: &Links, at: [usize; 2], caps: &Caps) -> Option<Unit> {
     let (KernelKind::Loop(a), KernelKind::Loop(b)) = (&p.kind, &c.kind) else { return None };
     let (a, b) = common_space(a, b)?;
     let mut body = a.body;
@@ -238,7 +247,7 @@ fn points(plain: &Loop, whole: &Loop) -> Option<(Loop, Loop)> {
 }
 
 /// A loop over finer axes; a group boundary must stay a boundary.
-fn refined(l: &Loop, dims: &[usize]) -> Option<Loop> {
+pub(super) fn refined(l: &Loop, dims: &[usize]) -> Option<Loop> {
     let axes = |range: &[usize], from: usize| -> Option<usize> {
         let len: usize = range.iter().product();
         let (mut n, mut seen) = (0, 1);
@@ -258,7 +267,7 @@ fn refined(l: &Loop, dims: &[usize]) -> Option<Loop> {
 
 /// Appends the instructions of `tail` to `body`, sharing equal ones and taking values instead of loading what `body` stores. Gives the new
 /// name of every value of `tail`. Stores are left to the caller. `None` if `tail` reads elsewhere what `body` writes here.
-fn append(body: &mut Body, tail: &Body) -> Option<Vec<ValueId>> {
+pub(super) fn append(body: &mut Body, tail: &Body) -> Option<Vec<ValueId>> {
     let mut known: HashMap<Instr, ValueId> =
         body.instrs.iter().enumerate().map(|(i, &instr)| (instr, ValueId(i))).collect();
     let mut values: Vec<ValueId> = Vec::with_capacity(tail.instrs.len());
@@ -305,7 +314,7 @@ fn position<T: PartialEq + Clone>(list: &mut Vec<T>, item: &T) -> usize {
 }
 
 /// Without the instructions, loads and iotas that no store needs.
-fn without_dead(body: Body) -> Body {
+pub(super) fn without_dead(body: Body) -> Body {
     let mut live = vec![false; body.instrs.len()];
     body.stores.iter().for_each(|s| live[s.value.0] = true);
     for i in (0..live.len()).rev() {

@@ -5,6 +5,7 @@ mod cluster;
 mod index;
 mod kernels;
 mod merge;
+mod repeat;
 mod select;
 mod space;
 

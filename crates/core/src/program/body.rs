@@ -148,8 +148,8 @@ pub struct Store {
     pub buffer: BufferId,
     /// Its element type.
     pub dtype: DType,
-    /// Which element; strides are 0 along reduce axes if the value does not vary along them. No bounds, and no two points write
-    /// the same element.
+    /// Which element; strides are 0 along reduce axes if the value does not vary along them. No two points write the same element. Bounds
+    /// only for devices that [say so](crate::backend::Caps::bounded_stores): outside of them nothing is written.
     pub view: View,
 }
 

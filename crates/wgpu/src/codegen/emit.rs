@@ -173,7 +173,10 @@ impl Emitter<'_> {
             return self.var(store.buffer).map(drop);
         };
         let statement = self.vars[at].store(&format!("o{s}"), &value, width, &mut self.library);
-        let _ = writeln!(self.text, "let o{s} = {index};\n{statement}");
+        let condition = access::condition(&store.view, self.dims);
+        let (open, close) =
+            if condition.is_empty() { (String::new(), "") } else { (format!("if {condition} {{\n"), "\n}") };
+        let _ = writeln!(self.text, "{open}let o{s} = {index};\n{statement}{close}");
         Ok(())
     }
 }

@@ -118,54 +118,86 @@ pub trait Metric: Debug + Send + Sync + 'static {
         false
     }
 
+    /// The output of the model that it looks at, if not at all of them.
+    fn output(&self) -> Option<&str> {
+        None
+    }
+
     /// The metric with sample weights counted (Keras's `weighted_metrics`).
-    fn weighted(self) -> Weighted<Self>
+    fn weighted(self) -> Attached<Self>
     where
         Self: Sized,
     {
-        Weighted(self)
+        let output = self.output().map(str::to_string);
+        Attached { metric: self, weighted: true, output }
+    }
+
+    /// The metric of one output of a model that has several, by the name of the layer that makes it.
+    fn of(self, output: impl Into<String>) -> Attached<Self>
+    where
+        Self: Sized,
+    {
+        let weighted = self.takes_weights();
+        Attached { metric: self, weighted, output: Some(output.into()) }
     }
 }
 
-/// A metric that counts sample weights: [`Metric::weighted`] makes one.
+/// A metric that counts sample weights, or looks at one output: [`Metric::weighted`] and [`Metric::of`] make it.
 #[derive(Clone, Debug)]
-pub struct Weighted<M>(M);
+pub struct Attached<M> {
+    metric: M,
+    weighted: bool,
+    output: Option<String>,
+}
 
-impl<M: Metric> Metric for Weighted<M> {
+/// [`Attached`] in a file.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct AttachedConfig {
+    metric: Part,
+    weighted: bool,
+    output: Option<String>,
+}
+
+impl<M: Metric> Metric for Attached<M> {
     fn name(&self) -> String {
-        format!("weighted_{}", self.0.name())
+        if self.weighted { format!("weighted_{}", self.metric.name()) } else { self.metric.name() }
     }
 
     fn class_name(&self) -> &'static str {
-        "Weighted"
+        "Attached"
     }
 
     fn config(&self) -> Result<Config> {
-        crate::config::save(&Part { class_name: self.0.class_name().into(), config: self.0.config()? })
+        let metric = Part { class_name: self.metric.class_name().into(), config: self.metric.config()? };
+        crate::config::save(&AttachedConfig { metric, weighted: self.weighted, output: self.output.clone() })
     }
 
     fn values(&self, y_true: &Tensor, y_pred: &Tensor, sparse: bool) -> Result<Tensor> {
-        self.0.values(y_true, y_pred, sparse)
+        self.metric.values(y_true, y_pred, sparse)
     }
 
     fn state(&self, pred: &Shape) -> Result<Vec<Shape>> {
-        self.0.state(pred)
+        self.metric.state(pred)
     }
 
     fn update(&self, batch: &Batch) -> Result<Vec<Tensor>> {
-        self.0.update(batch)
+        self.metric.update(batch)
     }
 
     fn result(&self, sums: &[Vec<f64>]) -> Vec<f64> {
-        self.0.result(sums)
+        self.metric.result(sums)
     }
 
     fn direction(&self) -> Option<bool> {
-        self.0.direction()
+        self.metric.direction()
     }
 
     fn takes_weights(&self) -> bool {
-        true
+        self.weighted
+    }
+
+    fn output(&self) -> Option<&str> {
+        self.output.as_deref()
     }
 }
 
@@ -205,6 +237,10 @@ impl Metric for Box<dyn Metric> {
 
     fn takes_weights(&self) -> bool {
         (**self).takes_weights()
+    }
+
+    fn output(&self) -> Option<&str> {
+        (**self).output()
     }
 }
 
@@ -300,9 +336,10 @@ macro_rules! metrics {
         /// # Errors
         /// `Unsupported` if no such class is known, naming those that are; `Format` for a wrong field.
         pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Metric>> {
-            if class_name == "Weighted" {
-                let inner: Part = crate::config::load(config)?;
-                return Ok(Box::new(from_config(&inner.class_name, inner.config)?.weighted()));
+            if class_name == "Attached" {
+                let AttachedConfig { metric, weighted, output } = crate::config::load(config)?;
+                let metric = from_config(&metric.class_name, metric.config)?;
+                return Ok(Box::new(Attached { metric, weighted, output }));
             }
             $(if class_name == stringify!($class) || class_name == $class::default().name() {
                 return Ok(Box::new(crate::config::load::<$class>(config)?));

@@ -59,7 +59,7 @@ impl Training {
 
 impl Model {
     /// Sets the optimizer, the loss and the metrics. One loss is for all outputs; a tuple has one for each. Metrics are one kind in an array, or several
-    /// in a tuple, and look at every output. Where a layer computes in `f16`, the optimizer becomes a [`LossScaleOptimizer`] if it is none.
+    /// in a tuple, and look at every output unless they are [of](Metric::of) one. Where a layer computes in `f16`, the optimizer becomes a [`LossScaleOptimizer`] if it is none.
     ///
     /// # Errors
     /// The mistake of a layer that was added before; `Model` if there are no layers, or not as many losses as outputs; `Value` for an option out of
@@ -110,9 +110,14 @@ impl Model {
         loss_names.extend(outputs.iter().filter(|_| several).map(|name| format!("{name}_loss")));
         let mut shapes = vec![Shape::from([]); 1 + loss_names.len()];
         let metrics: Vec<Arc<dyn Metric>> = metrics.into_iter().map(Arc::from).collect();
+        if let Some(name) = metrics.iter().find_map(|m| m.output().filter(|name| !outputs.iter().any(|o| o == name))) {
+            let text =
+                format!("compile: a metric is of output {name:?}; the model's outputs are {}", outputs.join(", "));
+            return Err(Error::model(text));
+        }
         let mut watched: Vec<Watched> = Vec::new();
         for (output, output_name) in outputs.iter().enumerate() {
-            for metric in &metrics {
+            for metric in metrics.iter().filter(|m| m.output().is_none_or(|name| name == output_name)) {
                 let name = if several { format!("{output_name}_{}", metric.name()) } else { metric.name() };
                 // A second metric of one name is `auc_1`, as in Keras.
                 let taken = |n: &String| watched.iter().any(|w| w.name == *n);

@@ -309,8 +309,7 @@ impl Model {
         rows.run(&plan, batch).map(drop)
     }
 
-    /// One training step on a batch: the loss and the metrics, averaged over all batches since [`Model::reset_metrics`] as in Keras. Not there in a
-    /// browser.
+    /// One training step on a batch: the loss and the metrics of this batch, before its update. Not there in a browser.
     ///
     /// # Errors
     /// As [`Model::fit`].
@@ -332,6 +331,7 @@ impl Model {
     fn on_batch(&mut self, batch: impl Source, kind: Kind, what: &str) -> Result<Logs> {
         let examples = batch.feed().and_then(Feed::first).map_err(|e| e.context(what))?;
         let rows = ibex_core::backend::block_on(self.rows(&examples, what))?;
+        self.reset_metrics()?;
         self.step(kind, &rows, &examples.indices())?;
         ibex_core::backend::block_on(self.totals())
     }
@@ -340,7 +340,7 @@ impl Model {
     ///
     /// # Errors
     /// `Model` before `compile`.
-    pub fn reset_metrics(&mut self) -> Result<()> {
+    pub(super) fn reset_metrics(&self) -> Result<()> {
         self.training()?.totals.reset()
     }
 

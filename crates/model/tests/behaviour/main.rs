@@ -4,6 +4,7 @@
 mod common;
 mod files;
 mod fitting;
+mod graphs;
 mod layers;
 mod mistakes;
 mod mixed;

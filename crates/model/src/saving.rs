@@ -305,6 +305,13 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Model> {
+        for (magic, kind) in [(&b"\x89HDF"[..], "HDF5 (.h5)"), (b"PK\x03\x04", "Keras (.keras)")] {
+            if bytes.starts_with(magic) {
+                return Err(Error::unsupported(format!(
+                    "{kind} files are not read yet; models are read from .safetensors files"
+                )));
+            }
+        }
         let damaged = |why: String| Error::format(format!("the file is damaged or no Ibex model: {why}"));
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;

@@ -1,4 +1,4 @@
-//! Training steps of the three models that all peers are measured with: an MLP, a CNN and an LSTM.
+//! Training steps of the models that peers are measured with: an MLP, a CNN, an LSTM, a ResNet of 20 layers and a transformer block of 4 heads.
 //!
 //! The time of a step is that of an epoch through `fit`, divided by its steps: gathering batches and everything else included.
 
@@ -12,7 +12,7 @@ use std::time::Instant;
 
 /// A model with data to train it.
 pub(crate) struct Step {
-    model: fn() -> Model,
+    model: fn() -> Result<Model>,
     loss: fn(&mut Model) -> Result<()>,
     /// Samples and labels, so many batches of them.
     data: fn(usize) -> (Tensor, Tensor),
@@ -34,10 +34,10 @@ pub(super) fn rows() -> Vec<Row> {
     let binary = |m: &mut Model| m.compile(Adam::new(1e-3), BinaryCrossentropy::new(), ());
     let mlp = Step {
         model: || {
-            Sequential::new([784])
+            Ok(Sequential::new([784])
                 .add(Dense::new(512).activation(Relu))
                 .add(Dense::new(512).activation(Relu))
-                .add(Dense::new(10).activation(Softmax))
+                .add(Dense::new(10).activation(Softmax)))
         },
         loss: sparse,
         data: |n| (Tensor::randn([n, 784], 0), labels(n, 10)),
@@ -48,13 +48,13 @@ pub(super) fn rows() -> Vec<Row> {
     };
     let cnn = Step {
         model: || {
-            Sequential::new([28, 28, 1])
+            Ok(Sequential::new([28, 28, 1])
                 .add(Conv2D::new(32, 3).activation(Relu))
                 .add(Conv2D::new(64, 3).activation(Relu))
                 .add(MaxPooling2D::new(2))
                 .add(Flatten::new())
                 .add(Dense::new(128).activation(Relu))
-                .add(Dense::new(10).activation(Softmax))
+                .add(Dense::new(10).activation(Softmax)))
         },
         loss: sparse,
         data: |n| (Tensor::rand([n, 28, 28, 1], 0), labels(n, 10)),
@@ -65,10 +65,10 @@ pub(super) fn rows() -> Vec<Row> {
     };
     let lstm = Step {
         model: || {
-            Sequential::with_dtype([100], DType::I32)
+            Ok(Sequential::with_dtype([100], DType::I32)
                 .add(Embedding::new(10000, 64))
                 .add(LSTM::new(128))
-                .add(Dense::new(1).activation(Sigmoid))
+                .add(Dense::new(1).activation(Sigmoid)))
         },
         loss: binary,
         data: |n| (labels(n * 100, 10000).reshape([n, 100]), labels(n, 2).cast(DType::F32)),
@@ -77,9 +77,72 @@ pub(super) fn rows() -> Vec<Row> {
         classes: 2,
         flops: 2 * lstm,
     };
-    [("step_mlp_b128", mlp), ("step_cnn_b128", cnn), ("step_lstm_b32", lstm)]
-        .map(|(name, step)| Row::new(name, Kind::Step(step)))
-        .into()
+    // Blocks of two convolutions, three at each of 32, 16 and 8 pixels; the first of the last two sizes halves the picture.
+    let convs = |side: usize, channels: usize, count: usize| count * side * side * 9 * channels * channels;
+    let narrow =
+        3 * (convs(32, 16, 6) + convs(16, 32, 6) + convs(8, 64, 6)) - 3 * (convs(16, 32, 1) + convs(8, 64, 1)) / 2;
+    let resnet = 32 * (2 * 32 * 32 * 9 * 3 * 16 + narrow + 3 * (16 * 16 * 16 * 32 + 8 * 8 * 32 * 64) + 3 * 64 * 10);
+    let resnet = Step {
+        model: resnet20,
+        loss: sparse,
+        data: |n| (Tensor::randn([n, 32, 32, 3], 0), labels(n, 10)),
+        batch: 32,
+        steps: 6,
+        classes: 10,
+        flops: 2 * resnet,
+    };
+    let block = 3 * 32 * (64 * (4 * 128 * 128 + 2 * 64 * 128 + 2 * 128 * 512) + 128 * 10);
+    let attention = Step {
+        model: attention,
+        loss: sparse,
+        data: |n| (Tensor::randn([n, 64, 128], 0), labels(n, 10)),
+        batch: 32,
+        steps: 12,
+        classes: 10,
+        flops: 2 * block,
+    };
+    [
+        ("step_mlp_b128", mlp),
+        ("step_cnn_b128", cnn),
+        ("step_lstm_b32", lstm),
+        ("step_resnet20_b32", resnet),
+        ("step_attention_b32", attention),
+    ]
+    .map(|(name, step)| Row::new(name, Kind::Step(step)))
+    .into()
+}
+
+/// ResNet-20 for pictures of 32x32 (He et al. 2015, section 4.2), with a convolution of size 1 where a block halves the picture.
+fn resnet20() -> Result<Model> {
+    let conv = |filters: usize, size: usize, strides: usize| {
+        Conv2D::new(filters, size).strides(strides).padding(Padding::Same).use_bias(false)
+    };
+    let normal = |x: &SymbolicTensor| BatchNormalization::new().apply(x);
+    let input = Input::new([32, 32, 3]);
+    let mut x = Relu.apply(&normal(&conv(16, 3, 1).apply(&input)));
+    for (stage, filters) in [16, 32, 64].into_iter().enumerate() {
+        for block in 0..3 {
+            let halves = stage > 0 && block == 0;
+            let strides = if halves { 2 } else { 1 };
+            let inner = Relu.apply(&normal(&conv(filters, 3, strides).apply(&x)));
+            let inner = normal(&conv(filters, 3, 1).apply(&inner));
+            let short = if halves { conv(filters, 1, 2).apply(&x) } else { x };
+            x = Relu.apply(&Add::new().apply([&inner, &short]));
+        }
+    }
+    let pooled = GlobalAveragePooling2D::new().apply(&x);
+    Model::new(&input, &Dense::new(10).activation(Softmax).apply(&pooled))
+}
+
+/// A transformer's encoder block of 4 heads, 64 steps of 128 numbers.
+fn attention() -> Result<Model> {
+    let input = Input::new([64, 128]);
+    let seen = MultiHeadAttention::new(4, 32).apply([&input, &input]);
+    let x = LayerNormalization::new().apply(&Add::new().apply([&input, &seen]));
+    let wide = Dense::new(512).activation(Relu).apply(&x);
+    let x = LayerNormalization::new().apply(&Add::new().apply([&x, &Dense::new(128).apply(&wide)]));
+    let pooled = GlobalAveragePooling1D::new().apply(&x);
+    Model::new(&input, &Dense::new(10).activation(Softmax).apply(&pooled))
 }
 
 fn labels(n: usize, classes: usize) -> Tensor {
@@ -89,7 +152,7 @@ fn labels(n: usize, classes: usize) -> Tensor {
 impl Step {
     /// The compiled model, and so many batches on the host.
     fn prepare(&self, device: &Device, batches: usize) -> Result<(Model, Dataset)> {
-        let mut model = (self.model)().on(device);
+        let mut model = (self.model)()?.on(device);
         (self.loss)(&mut model)?;
         let (x, y) = (self.data)(batches * self.batch);
         let host = |t: &Tensor| Ok(Tensor::from_data(device.read_now(t)?, t.shape()));

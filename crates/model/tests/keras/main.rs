@@ -11,3 +11,4 @@ mod mixed;
 mod optimizers;
 mod rules;
 mod training;
+mod trajectories;

@@ -34,6 +34,7 @@ pub mod metrics;
 mod model;
 pub mod optimizers;
 mod plot;
+mod plot_model;
 mod policy;
 mod progress;
 mod regularizers;

@@ -129,7 +129,7 @@ fn ticks(range: RangeInclusive<f64>, least: f64) -> (Vec<f64>, usize) {
 }
 
 /// Text between tags.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -2,12 +2,10 @@
 
 use crate::graph::Source;
 use crate::model::{Model, batched};
-use crate::plot::escaped;
+use crate::plot::{escaped, write_svg};
 use ibex_core::Result;
-use ibex_data::io::write_atomic;
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
 use std::path::Path;
 
 const LINE: f64 = 18.0;
@@ -32,11 +30,11 @@ impl Model {
     /// one box. The file is written whole or not at all.
     ///
     /// # Errors
-    /// The mistake of a layer that was added before; `Io` if the file system refuses, in which case an old file is intact.
+    /// The mistake of a layer that was added before; `Unsupported` for a name that ends in another type of image; `Io` if the file system refuses, in
+    /// which case an old file is intact.
     #[doc(alias = "plot_model")]
     pub fn plot(&self, path: impl AsRef<Path>) -> Result<()> {
-        let svg = self.to_svg()?;
-        write_atomic(path, |file| file.write_all(svg.as_bytes()))
+        write_svg(path.as_ref(), &self.to_svg()?)
     }
 
     /// The drawing that [`Model::plot`] writes.

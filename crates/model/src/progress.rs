@@ -192,11 +192,13 @@ mod tests {
         name: String,
         verbose: u8,
         target: Option<usize>,
-        /// Step, seconds since the start, values, and what Keras wrote.
-        updates: Vec<(usize, f64, Vec<(String, f64)>, String)>,
+        updates: Vec<Update>,
         /// The last one.
-        finish: (usize, f64, Vec<(String, f64)>, String),
+        finish: Update,
     }
+
+    /// Step, seconds since the start, values, and what Keras wrote.
+    type Update = (usize, f64, Vec<(String, f64)>, String);
 
     #[derive(Deserialize)]
     struct File {

@@ -313,6 +313,7 @@ impl Model {
     }
 
     /// Takes weights and training state from a file of the same model.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn restore_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         let (header, file) = open(bytes)?;
         self.restore(&tensors(&file)?)?;

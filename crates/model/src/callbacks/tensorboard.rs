@@ -46,7 +46,7 @@ impl TensorBoard {
         self
     }
 
-    fn writer<'e>(events: &'e mut Option<Events>, folder: PathBuf) -> Result<&'e mut Events> {
+    fn writer(events: &mut Option<Events>, folder: PathBuf) -> Result<&mut Events> {
         match events {
             Some(events) => Ok(events),
             None => Ok(events.insert(Events::create(&folder)?)),

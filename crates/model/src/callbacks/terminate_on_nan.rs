@@ -6,9 +6,9 @@ use ibex_core::Result;
 
 /// Ends training when the loss is NaN or infinite.
 ///
-/// To know the loss it must be read, which waits for the device: on a GPU that costs about as long as a round trip takes (a tenth of a millisecond and
-/// more) in every step that is looked at, and the next step is not queued meanwhile. Since the mean of an epoch stays NaN once it is, looking at every
-/// hundredth step with [`every`](TerminateOnNaN::every) finds the same, only later. On the CPU reading is free.
+/// To know the loss it must be read, and reading waits for the device: on a GPU every step that is looked at costs a round trip, and the next steps
+/// are not queued meanwhile. Since the mean of an epoch stays NaN once it is, looking at every hundredth step with
+/// [`every`](TerminateOnNaN::every) finds the same, only later. On the CPU reading is free.
 #[derive(Clone, Debug)]
 pub struct TerminateOnNaN {
     every: usize,

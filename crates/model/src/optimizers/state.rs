@@ -83,6 +83,7 @@ impl State {
     }
 
     /// The learning rate of the next step.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn learning_rate(&self, options: &Options) -> Tensor {
         self.rate(options, &self.iterations.value())
     }

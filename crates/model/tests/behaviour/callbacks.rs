@@ -201,8 +201,11 @@ fn field(data: &[u8], number: u64) -> Vec<u8> {
     fields(data).into_iter().find(|(n, _)| *n == number).map(|(_, v)| v).unwrap_or_default()
 }
 
-/// Tag, step, value of all scalars in a folder's only file, and the tags of histograms with their counts.
-fn events(folder: &Path) -> (Vec<(String, usize, f32)>, Vec<(String, f64)>) {
+/// Tag, step, value.
+type Point = (String, usize, f32);
+
+/// All scalars in a folder's only file, and the tags of histograms with their counts.
+fn events(folder: &Path) -> (Vec<Point>, Vec<(String, f64)>) {
     let [name] = &files(folder)[..] else { panic!("one file in {}", folder.display()) };
     let bytes = std::fs::read(folder.join(name)).expect("read");
     let (mut rest, mut scalars, mut histograms) = (&bytes[..], Vec::new(), Vec::new());
@@ -241,7 +244,7 @@ fn tensorboard() -> Result<()> {
         let fit = Fit::epochs(3).batch_size(16).validation((&x, &y)).verbose(0).callback(board);
         let history = model.fit((&x, &y), fit)?;
         let (train, histograms) = events(&folder.join("train"));
-        let named = |all: &[(String, usize, f32)], tag: &str| -> Vec<(usize, f64)> {
+        let named = |all: &[Point], tag: &str| -> Vec<(usize, f64)> {
             all.iter().filter(|(t, ..)| t == tag).map(|&(_, step, value)| (step, f64::from(value))).collect()
         };
         let curve = |name: &str, steps: [usize; 3]| -> Vec<(usize, f64)> {

@@ -31,6 +31,7 @@ fn learning_curves() {
     shown.plot(&path).expect("written");
     assert_eq!(std::fs::read_to_string(&path).expect("read"), shown.to_svg());
     std::fs::remove_file(&path).expect("removed");
+    assert!(shown.plot(path.with_extension("png")).is_err_and(|e| e.to_string().contains(".svg")));
     assert!(shown.plot("/nowhere/at/all.svg").is_err_and(|e| e.kind() == ibex::ErrorKind::Io));
 }
 
@@ -46,9 +47,9 @@ fn graph_of_a_model() -> ibex::Result<()> {
     let shared = Dense::new(8).named("shared");
     let (a, b) = (Input::new([4]).named("a"), Input::new([4]));
     let (x, y) = (shared.apply(&a), shared.apply(&b));
-    let deep = Dense::new(8).apply(&inner.apply(&x));
+    let deep = Dense::new(8).apply(inner.apply(&x));
     let sum = Add::new().named("sum").apply([&deep, &y, &x]);
-    let model = Model::new([&a, &b], &Dense::new(1).named("out").apply(&sum))?;
+    let model = Model::new([&a, &b], Dense::new(1).named("out").apply(&sum))?;
     let svg = model.to_svg()?;
     assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && !svg.contains("NaN"));
     let boxes: Vec<&str> = svg.lines().filter(|l| l.contains("rx=")).collect();

@@ -1,10 +1,11 @@
 //! What happened during training.
 
-use crate::callbacks::Logs;
+use crate::callbacks::{Callback, Logs, Run};
+use ibex_core::Result;
 use std::collections::BTreeMap;
 
-/// The loss and the metrics of every epoch.
-#[derive(Clone, Debug, PartialEq)]
+/// The loss and the metrics of every epoch: what `fit` returns. Given to it as a callback, it keeps the epochs before an error too.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     /// By name (`loss`, `accuracy`, `val_loss`, ...) a value for each epoch.
     pub history: BTreeMap<String, Vec<f64>>,
@@ -36,5 +37,22 @@ impl History {
     /// The last value of one name.
     pub fn last(&self, name: &str) -> Option<f64> {
         self.get(name).last().copied()
+    }
+}
+
+impl Callback for History {
+    fn on_train_begin(&mut self, run: &mut Run) -> Result<()> {
+        *self = History::new(run.epochs, run.steps.unwrap_or(0));
+        Ok(())
+    }
+
+    fn on_train_batch_end(&mut self, batch: usize, _run: &mut Run) -> Result<()> {
+        self.steps = self.steps.max(batch + 1);
+        Ok(())
+    }
+
+    fn on_epoch_end(&mut self, epoch: usize, logs: &mut Logs, _run: &mut Run) -> Result<()> {
+        self.push(epoch, logs);
+        Ok(())
     }
 }

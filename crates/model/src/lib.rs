@@ -34,6 +34,7 @@ pub mod metrics;
 mod model;
 pub mod optimizers;
 mod plot;
+mod plot_model;
 mod policy;
 mod progress;
 mod regularizers;
@@ -53,7 +54,7 @@ pub use ibex_core::{
 };
 pub use ibex_data as data;
 pub use initializers::{Distribution, FanMode, Initializer};
-pub use model::{Batches, Examples, Feed, Fit, KernelTime, Model, Profile, Sequential, Source, Tensors};
+pub use model::{Batches, Evaluate, Examples, Feed, Fit, KernelTime, Model, Profile, Sequential, Source, Tensors};
 pub use policy::DTypePolicy;
 pub use regularizers::{OrthogonalMode, Regularizer};
 
@@ -64,7 +65,12 @@ pub use ibex_core as core;
 pub mod prelude {
     pub use crate::Activation::{self, Gelu, Relu, Sigmoid, Softmax, Tanh};
     pub use crate::DTypePolicy::{self, Float32, MixedBfloat16, MixedFloat16};
-    pub use crate::callbacks::{Callback, EarlyStopping};
+    #[cfg(not(target_arch = "wasm32"))]
+    pub use crate::callbacks::{
+        BackupAndRestore, CSVLogger, LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, TensorBoard,
+        TerminateOnNaN,
+    };
+    pub use crate::callbacks::{Callback, EarlyStopping, LambdaCallback};
     pub use crate::config::{self, Config};
     pub use crate::data::{Dataset, Split};
     pub use crate::layers::{
@@ -89,7 +95,7 @@ pub mod prelude {
     pub use crate::optimizers::{
         Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScaleOptimizer, Nadam, Optimizer, RMSprop, SGD,
     };
-    pub use crate::{Batches, Examples, Fit, History, Input, Instance, Model, Sequential, SymbolicTensor};
+    pub use crate::{Batches, Evaluate, Examples, Fit, History, Input, Instance, Model, Sequential, SymbolicTensor};
     pub use crate::{Constraint, Initializer, Regularizer};
     pub use crate::{DType, Device, Eval, Function, Padding, Shape, Tensor, Variable};
 }

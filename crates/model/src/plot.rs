@@ -1,7 +1,7 @@
 //! Learning curves as an SVG file.
 
 use crate::history::History;
-use ibex_core::Result;
+use ibex_core::{Error, Result};
 use ibex_data::io::write_atomic;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -24,10 +24,9 @@ impl History {
     /// or not at all.
     ///
     /// # Errors
-    /// `Io` if the file system refuses, in which case an old file is intact.
+    /// `Unsupported` for a name that ends in another type of image; `Io` if the file system refuses, in which case an old file is intact.
     pub fn plot(&self, path: impl AsRef<Path>) -> Result<()> {
-        let svg = self.to_svg();
-        write_atomic(path, |file| file.write_all(svg.as_bytes()))
+        write_svg(path.as_ref(), &self.to_svg())
     }
 
     /// The drawing that [`History::plot`] writes.
@@ -128,8 +127,19 @@ fn ticks(range: RangeInclusive<f64>, least: f64) -> (Vec<f64>, usize) {
     (values, (-step.log10().floor()).clamp(0.0, 9.0) as usize)
 }
 
+/// Writes a drawing, unless the name says that another type is wanted.
+pub(crate) fn write_svg(path: &Path, svg: &str) -> Result<()> {
+    let other = ["png", "pdf", "jpg", "jpeg", "dot"];
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    if other.contains(&extension.to_lowercase().as_str()) {
+        let text = format!("can not write {}: drawings are SVG; give a name that ends in .svg", path.display());
+        return Err(Error::unsupported(text));
+    }
+    write_atomic(path, |file| file.write_all(svg.as_bytes()))
+}
+
 /// Text between tags.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -13,6 +13,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -305,40 +306,20 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Model> {
-        for (magic, kind) in [(&b"\x89HDF"[..], "HDF5 (.h5)"), (b"PK\x03\x04", "Keras (.keras)")] {
-            if bytes.starts_with(magic) {
-                return Err(Error::unsupported(format!(
-                    "{kind} files are not read yet; models are read from .safetensors files"
-                )));
-            }
-        }
-        let damaged = |why: String| Error::format(format!("the file is damaged or no Ibex model: {why}"));
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
-        let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
-        let described = metadata.metadata().as_ref().and_then(|m| m.get(KEY)?.split_once(' '));
-        let Some((sum, header)) = described else {
-            return Err(damaged("it holds tensors, but no model description".into()));
-        };
-        let mut names = file.names();
-        names.sort_unstable();
-        let mut tensors = BTreeMap::new();
-        for name in names {
-            let view = file.tensor(name).map_err(|e| damaged(e.to_string()))?;
-            tensors.insert(name, view);
-        }
-        let actual = checksum(header, tensors.iter().map(|(name, view)| (*name, view.shape(), view.data())));
-        if format!("{actual:08x}") != sum {
-            return Err(damaged(format!("its checksum is {actual:08x}, it should be {sum}; use a good copy")));
-        }
-        let header: Header = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
-        if header.version > VERSION {
-            let text =
-                format!("the file has version {}, this program reads up to {VERSION}; update it", header.version);
-            return Err(Error::unsupported(text));
-        }
+        let (header, file) = open(bytes)?;
         let mut model = Model::from_header(header)?;
-        model.restore(&tensors)?;
+        model.restore(&tensors(&file)?)?;
         Ok(model)
+    }
+
+    /// Takes weights and training state from a file of the same model.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn restore_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        let (header, file) = open(bytes)?;
+        self.restore(&tensors(&file)?)?;
+        self.set_seed(header.seed);
+        self.set_epochs(header.epochs);
+        Ok(())
     }
 
     fn header(&self) -> Result<Header> {
@@ -433,6 +414,42 @@ impl Model {
             None => Ok(()),
         }
     }
+}
+
+fn damaged(why: impl Display) -> Error {
+    Error::format(format!("the file is damaged or no Ibex model: {why}"))
+}
+
+/// A file's description and tensors, if its checksum is right.
+fn open(bytes: &[u8]) -> Result<(Header, SafeTensors<'_>)> {
+    for (magic, kind) in [(&b"\x89HDF"[..], "HDF5 (.h5)"), (b"PK\x03\x04", "Keras (.keras)")] {
+        if bytes.starts_with(magic) {
+            let text = format!("{kind} files are not read yet; models are read from .safetensors files");
+            return Err(Error::unsupported(text));
+        }
+    }
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let described = metadata.metadata().as_ref().and_then(|m| m.get(KEY)?.split_once(' '));
+    let Some((sum, header)) = described else {
+        return Err(damaged("it holds tensors, but no model description"));
+    };
+    let all = tensors(&file)?;
+    let actual = checksum(header, all.iter().map(|(name, view)| (*name, view.shape(), view.data())));
+    if format!("{actual:08x}") != sum {
+        return Err(damaged(format!("its checksum is {actual:08x}, it should be {sum}; use a good copy")));
+    }
+    let header: Header = serde_json::from_str(header).map_err(damaged)?;
+    if header.version > VERSION {
+        let text = format!("the file has version {}, this program reads up to {VERSION}; update it", header.version);
+        return Err(Error::unsupported(text));
+    }
+    Ok((header, file))
+}
+
+/// The tensors of a file by name.
+fn tensors<'f>(file: &'f SafeTensors<'_>) -> Result<BTreeMap<&'f str, TensorView<'f>>> {
+    file.names().into_iter().map(|name| Ok((name, file.tensor(name).map_err(damaged)?))).collect()
 }
 
 /// The structure of a file of version 1.

@@ -1,8 +1,40 @@
 //! Things that are called while a model trains.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod backup_and_restore;
+#[cfg(not(target_arch = "wasm32"))]
+mod csv_logger;
 mod early_stopping;
+mod lambda;
+#[cfg(not(target_arch = "wasm32"))]
+mod learning_rate_scheduler;
+#[cfg(not(target_arch = "wasm32"))]
+mod model_checkpoint;
+mod monitor;
+#[cfg(not(target_arch = "wasm32"))]
+mod reduce_lr_on_plateau;
+#[cfg(not(target_arch = "wasm32"))]
+mod tensorboard;
+#[cfg(not(target_arch = "wasm32"))]
+mod terminate_on_nan;
 
+pub use crate::history::History;
+#[cfg(not(target_arch = "wasm32"))]
+pub use backup_and_restore::BackupAndRestore;
+#[cfg(not(target_arch = "wasm32"))]
+pub use csv_logger::CSVLogger;
 pub use early_stopping::EarlyStopping;
+pub use lambda::LambdaCallback;
+#[cfg(not(target_arch = "wasm32"))]
+pub use learning_rate_scheduler::LearningRateScheduler;
+#[cfg(not(target_arch = "wasm32"))]
+pub use model_checkpoint::ModelCheckpoint;
+#[cfg(not(target_arch = "wasm32"))]
+pub use reduce_lr_on_plateau::ReduceLROnPlateau;
+#[cfg(not(target_arch = "wasm32"))]
+pub use tensorboard::TensorBoard;
+#[cfg(not(target_arch = "wasm32"))]
+pub use terminate_on_nan::TerminateOnNaN;
 
 use crate::model::Model;
 use ibex_core::Result;
@@ -14,11 +46,32 @@ pub type Logs = BTreeMap<String, f64>;
 
 /// A training run, as callbacks see it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Run<'a> {
     /// The model being trained.
     pub model: &'a mut Model,
-    /// Set to end training after this epoch.
+    /// Set to end training after this step, or after this epoch if it has no more.
     pub stop: bool,
+    /// Epochs that were asked for.
+    pub epochs: usize,
+    /// The number of the first epoch, from 0; `on_train_begin` may change it.
+    pub initial_epoch: usize,
+    /// Steps of an epoch, if that is known before the first.
+    pub steps: Option<usize>,
+    /// Is there data for validation?
+    pub validates: bool,
+}
+
+impl Run<'_> {
+    /// The loss and the metrics of this epoch so far. This waits for the device to finish the step: on a GPU, to look after every step takes away what
+    /// is gained by queueing the next ones. Not there in a browser.
+    ///
+    /// # Errors
+    /// Whatever the device reports.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn logs(&self) -> Result<Logs> {
+        ibex_core::backend::block_on(self.model.totals())
+    }
 }
 
 /// Something to be called while a model trains. Callbacks may add to the logs of an epoch: the history and the progress line show it.
@@ -39,7 +92,7 @@ pub trait Callback: Debug {
         Ok(())
     }
 
-    /// After a training step was started; the first is 0. Nothing has been read back by then.
+    /// After a training step was started; the first is 0. Nothing has been read back by then: [`Run::logs`] does.
     ///
     /// # Errors
     /// Ends training.
@@ -55,7 +108,7 @@ pub trait Callback: Debug {
         Ok(())
     }
 
-    /// After the last epoch.
+    /// After the last epoch; not after an error.
     ///
     /// # Errors
     /// Is reported by `fit`.
@@ -83,5 +136,18 @@ impl<C: Callback + ?Sized> Callback for &mut C {
 
     fn on_train_end(&mut self, run: &mut Run) -> Result<()> {
         (**self).on_train_end(run)
+    }
+}
+
+/// As Python's `repr` writes a float: the shortest digits that read back the same.
+#[cfg(not(target_arch = "wasm32"))]
+fn repr(value: f64) -> String {
+    if value.is_nan() {
+        return "nan".into();
+    }
+    match value.abs() {
+        0.0 | 1e-4..1e16 => format!("{value:?}"),
+        f64::INFINITY => format!("{value}"),
+        _ => crate::progress::python_exponent(&format!("{value:e}")),
     }
 }

@@ -152,6 +152,38 @@ impl Model {
         self.training()?.state.set_learning_rate(rate)
     }
 
+    /// The optimizer's learning rate: of a schedule, that of the next step. Not there in a browser.
+    ///
+    /// # Errors
+    /// `Model` before `compile`; whatever the device reports.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn learning_rate(&self) -> Result<f32> {
+        let t = self.training()?;
+        let rate = self.open()?.read_now(&t.state.learning_rate(t.optimizer.options()))?;
+        Ok(rate.to_f64()[0] as f32)
+    }
+
+    /// How many steps the optimizer has done. Not there in a browser.
+    ///
+    /// # Errors
+    /// `Model` before `compile`; whatever the device reports.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn iterations(&self) -> Result<usize> {
+        let steps = self.open()?.read_now(&self.training()?.state.iterations.value())?;
+        Ok(steps.to_f64()[0] as usize)
+    }
+
+    /// Are larger values of a loss or a metric better? `None` if nobody can say, or there is none of that name.
+    pub(crate) fn direction(&self, name: &str) -> Option<bool> {
+        let t = self.training.as_ref()?;
+        if t.loss_names.iter().any(|n| n == name) {
+            return Some(false);
+        }
+        // Of a metric that is a list, one number.
+        let is = |w: &&Watched| name.strip_prefix(&w.name).is_some_and(|r| r.is_empty() || r.starts_with('['));
+        t.watched.iter().find(is)?.metric.direction()
+    }
+
     /// The factor that the loss is multiplied by at the moment, before gradients are computed and divided by it; 1 without
     /// [`LossScaleOptimizer`]. Not there in a browser.
     ///

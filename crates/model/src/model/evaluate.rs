@@ -8,28 +8,64 @@ use crate::progress::Progress;
 use ibex_core::{DType, Data, Error, Result, Shape, Tensor};
 use std::collections::BTreeMap;
 
+/// How to evaluate: `Evaluate::batch_size(256).verbose(1)`. A number is a batch size.
+#[derive(Clone, Copy, Debug)]
+pub struct Evaluate {
+    batch_size: usize,
+    steps: Option<usize>,
+    verbose: u8,
+}
+
+impl Evaluate {
+    /// Samples in one step.
+    pub fn batch_size(batch_size: usize) -> Self {
+        Evaluate { batch_size, steps: None, verbose: 0 }
+    }
+
+    /// Evaluates so many batches only.
+    #[must_use]
+    pub fn steps(mut self, steps: usize) -> Self {
+        self.steps = Some(steps);
+        self
+    }
+
+    /// 0, the default: silent. 1: a progress bar. 2: a line at the end.
+    #[must_use]
+    pub fn verbose(mut self, verbose: u8) -> Self {
+        self.verbose = verbose;
+        self
+    }
+}
+
+impl From<usize> for Evaluate {
+    fn from(batch_size: usize) -> Self {
+        Evaluate::batch_size(batch_size)
+    }
+}
+
 impl Model {
-    /// The loss and the metrics on data, by name. Not there in a browser, where it is `evaluate_async(..).await`.
+    /// The loss and the metrics on data, by name. How is a batch size, or [`Evaluate`]. Not there in a browser, where it is `evaluate_async(..).await`.
     ///
     /// # Errors
     /// As [`Model::fit`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn evaluate(&mut self, data: impl Source, batch_size: usize) -> Result<Logs> {
-        ibex_core::backend::block_on(self.evaluate_async(data, batch_size))
+    pub fn evaluate(&mut self, data: impl Source, how: impl Into<Evaluate>) -> Result<Logs> {
+        ibex_core::backend::block_on(self.evaluate_async(data, how))
     }
 
     /// [`Model::evaluate`], waiting for the device without blocking the thread.
     ///
     /// # Errors
     /// As [`Model::fit`].
-    pub async fn evaluate_async(&mut self, data: impl Source, batch_size: usize) -> Result<Logs> {
+    pub async fn evaluate_async(&mut self, data: impl Source, how: impl Into<Evaluate>) -> Result<Logs> {
         self.training()?;
+        let Evaluate { batch_size, steps, verbose } = how.into();
         if batch_size == 0 {
             return Err(Error::value("evaluate: batch_size must be at least 1"));
         }
         let feed = data.feed().map_err(|e| e.context("evaluate"))?;
         let mut supply = self.supply(feed, "evaluate").await?;
-        self.evaluate_supply(&mut supply, batch_size, None, 0).await
+        self.evaluate_supply(&mut supply, batch_size, steps, verbose).await
     }
 
     pub(super) async fn evaluate_supply(
@@ -47,7 +83,8 @@ impl Model {
         while steps.next(self, Kind::Evaluate, "evaluate").await? {
             step += 1;
             if progress.due(step) {
-                progress.show(step, &Logs::new());
+                let logs = self.running_totals().await?;
+                progress.show(step, &logs);
             }
         }
         if step == 0 {

@@ -244,11 +244,12 @@ impl Model {
 
         let mut steps = supply.count(batch_size, steps_per_epoch);
         let mut history = History::new(epochs, steps.unwrap_or(0));
-        let mut run = Run { model: self, stop: false };
+        let validates = held_out.is_some();
+        let mut run = Run { model: self, stop: false, epochs, initial_epoch, steps, validates };
         for callback in &mut callbacks {
             callback.on_train_begin(&mut run)?;
         }
-        for epoch in initial_epoch..epochs {
+        for epoch in run.initial_epoch..epochs {
             for callback in &mut callbacks {
                 callback.on_epoch_begin(epoch, &mut run)?;
             }
@@ -345,12 +346,12 @@ impl Model {
     }
 
     /// The loss and the metrics so far, if looking costs nothing.
-    async fn running_totals(&self) -> Result<Logs> {
+    pub(super) async fn running_totals(&self) -> Result<Logs> {
         if self.open()?.backend().reads_are_free() { self.totals().await } else { Ok(Logs::new()) }
     }
 
     /// The loss and the metrics of the epoch.
-    pub(super) async fn totals(&self) -> Result<Logs> {
+    pub(crate) async fn totals(&self) -> Result<Logs> {
         let t = self.training()?;
         let sums = t.totals.read(&self.open()?).await?;
         let (losses, mut sums) = sums.split_at(1 + t.loss_names.len());

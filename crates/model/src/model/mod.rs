@@ -12,6 +12,7 @@ mod step;
 mod summary;
 
 pub use batches::Batches;
+pub use evaluate::Evaluate;
 pub use fit::Fit;
 pub use profile::{KernelTime, Profile};
 pub use sequential::Sequential;

@@ -82,6 +82,12 @@ impl State {
         }
     }
 
+    /// The learning rate of the next step.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn learning_rate(&self, options: &Options) -> Tensor {
+        self.rate(options, &self.iterations.value())
+    }
+
     /// One step, for a program that is being traced. Nothing but what loss scaling keeps itself changes where `finite` (`bool`) does not hold.
     pub fn step(
         &self,

@@ -1,5 +1,6 @@
 //! Ibex beside real Keras: layers, losses, metrics, optimizers, initializers and training against the numbers in this folder (README.md).
 
+mod callbacks;
 #[path = "../common/mod.rs"]
 mod common;
 mod fixture;

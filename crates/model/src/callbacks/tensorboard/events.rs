@@ -1,0 +1,169 @@
+//! TensorBoard's event files: records with checksums, each a protocol buffer `Event`.
+
+use ibex_core::Result;
+use ibex_data::io::failed;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// TensorFlow's default.
+const BUCKETS: usize = 30;
+
+/// An event file that is being written.
+#[derive(Debug)]
+pub(super) struct Events {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Events {
+    /// A new file in a folder.
+    pub fn create(folder: &Path) -> Result<Events> {
+        // Two may be made in one second.
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        fs::create_dir_all(folder).map_err(|e| failed("create folder", folder, &e))?;
+        let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = format!("events.out.tfevents.{:010}.ibex.{process}.{number}.v2", now() as u64);
+        let path = folder.join(name);
+        let file = File::create(&path).map_err(|e| failed("create", &path, &e))?;
+        let mut events = Events { path, file: BufWriter::new(file) };
+        events.record(&Message::new().double(1, now()).bytes(3, b"brain.Event:2").0)?;
+        Ok(events)
+    }
+
+    /// A point of a curve.
+    pub fn scalar(&mut self, tag: &str, step: usize, value: f64) -> Result<()> {
+        const FLOAT: u64 = 1;
+        let tensor = Message::new().uint(1, FLOAT).bytes(2, b"").bytes(5, &(value as f32).to_le_bytes());
+        self.summary(tag, step, "scalars", 1, &tensor)
+    }
+
+    /// How often values of which size occur. Values that are no numbers are left out.
+    pub fn histogram(&mut self, tag: &str, step: usize, values: &[f64]) -> Result<()> {
+        const DOUBLE: u64 = 2;
+        let rows = buckets(values);
+        let size = |n: usize| Message::new().uint(1, n as u64);
+        let shape = Message::new().bytes(2, &size(rows.len()).0).bytes(2, &size(3).0);
+        let content: Vec<u8> = rows.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
+        let tensor = Message::new().uint(1, DOUBLE).bytes(2, &shape.0).bytes(4, &content);
+        self.summary(tag, step, "histograms", 2, &tensor)
+    }
+
+    fn summary(&mut self, tag: &str, step: usize, plugin: &str, class: u64, tensor: &Message) -> Result<()> {
+        let plugin = Message::new().bytes(1, plugin.as_bytes());
+        let metadata = Message::new().bytes(1, &plugin.0).uint(4, class);
+        let value = Message::new().bytes(1, tag.as_bytes()).bytes(8, &tensor.0).bytes(9, &metadata.0);
+        let summary = Message::new().bytes(1, &value.0);
+        self.record(&Message::new().double(1, now()).uint(2, step as u64).bytes(5, &summary.0).0)
+    }
+
+    /// Length, its checksum, data, their checksum.
+    fn record(&mut self, data: &[u8]) -> Result<()> {
+        let length = (data.len() as u64).to_le_bytes();
+        let parts = [&length[..], &masked_crc(&length), data, &masked_crc(data)].concat();
+        self.file.write_all(&parts).map_err(|e| failed("write", &self.path, &e))
+    }
+
+    /// Lets TensorBoard see what was written.
+    pub fn flush(&mut self) -> Result<()> {
+        self.file.flush().map_err(|e| failed("write", &self.path, &e))
+    }
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}
+
+/// Left, right and count of intervals of one size; the last has its right end too.
+fn buckets(values: &[f64]) -> Vec<[f64; 3]> {
+    let finite = || values.iter().copied().filter(|v| v.is_finite());
+    let (lo, hi) = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
+    if lo > hi {
+        return Vec::new();
+    }
+    if lo == hi {
+        let mut rows = vec![[lo - 0.5, lo + 0.5, 0.0]; BUCKETS];
+        rows[BUCKETS - 1][2] = finite().count() as f64;
+        return rows;
+    }
+    let edge = |i: usize| if i == BUCKETS { hi } else { lo + (hi - lo) * i as f64 / BUCKETS as f64 };
+    let mut rows: Vec<[f64; 3]> = (0..BUCKETS).map(|i| [edge(i), edge(i + 1), 0.0]).collect();
+    for value in finite() {
+        let bucket = ((value - lo) / (hi - lo) * BUCKETS as f64) as usize;
+        rows[bucket.min(BUCKETS - 1)][2] += 1.0;
+    }
+    rows
+}
+
+/// A protocol buffer.
+struct Message(Vec<u8>);
+
+impl Message {
+    fn new() -> Message {
+        Message(Vec::new())
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    fn uint(mut self, field: u64, value: u64) -> Message {
+        self.varint(field << 3);
+        self.varint(value);
+        self
+    }
+
+    fn double(mut self, field: u64, value: f64) -> Message {
+        self.varint(field << 3 | 1);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn bytes(mut self, field: u64, value: &[u8]) -> Message {
+        self.varint(field << 3 | 2);
+        self.varint(value.len() as u64);
+        self.0.extend(value);
+        self
+    }
+}
+
+/// CRC-32C, turned and shifted as TensorFlow stores it.
+fn masked_crc(data: &[u8]) -> [u8; 4] {
+    let step = |mut crc: u32, byte: &u8| {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+        }
+        crc
+    };
+    let crc = !data.iter().fold(!0, step);
+    crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum() {
+        // The check value of CRC-32C is e3069283.
+        let want = 0xe306_9283u32.rotate_right(15).wrapping_add(0xa282_ead8);
+        assert_eq!(masked_crc(b"123456789"), want.to_le_bytes());
+    }
+
+    #[test]
+    fn counts_of_values() {
+        let rows = buckets(&[0.0, 1.0, 2.0, 3.0, 3.0, f64::NAN]);
+        assert_eq!((rows.len(), rows[0], rows[BUCKETS - 1]), (30, [0.0, 0.1, 1.0], [2.9, 3.0, 2.0]));
+        assert_eq!((rows[10][2], rows[20][2]), (1.0, 1.0));
+        let same = buckets(&[2.0; 7]);
+        assert_eq!((same[0], same[29]), ([1.5, 2.5, 0.0], [1.5, 2.5, 7.0]));
+        assert!(buckets(&[f64::NAN]).is_empty());
+    }
+}

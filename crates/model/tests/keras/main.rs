@@ -9,5 +9,6 @@ mod losses;
 mod metrics;
 mod mixed;
 mod optimizers;
+mod recurrent;
 mod rules;
 mod training;

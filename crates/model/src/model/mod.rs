@@ -329,8 +329,8 @@ impl Model {
     /// # Errors
     /// Whatever the device reports.
     pub fn reset_states(&mut self) -> Result<()> {
-        let all = self.graph.nodes.iter().flat_map(Node::weights).filter(|w| w.is_transient());
-        all.map(|w| w.variable.assign(Tensor::zeros(w.variable.shape(), w.variable.dtype()))).collect()
+        let mut all = self.graph.nodes.iter().flat_map(Node::weights).filter(|w| w.is_transient());
+        all.try_for_each(|w| w.variable.assign(Tensor::zeros(w.variable.shape(), w.variable.dtype())))
     }
 
     pub(crate) fn leave_uncompiled(&mut self, error: Error) {

@@ -178,7 +178,7 @@ fn own_cells() -> Result<()> {
             let mut results = Vec::new();
             for layer in pair {
                 let input = Input::new([4, 2]);
-                let y = layer.apply(&Masking::new().apply(&input));
+                let y = layer.apply(Masking::new().apply(&input));
                 let mut model = Model::new(&input, &y)?.on(&device);
                 results.push(device.read_now(&model.predict(&x)?)?.to_f64());
             }
@@ -219,8 +219,8 @@ fn stateful_layers_go_on() -> Result<()> {
     for device in devices() {
         for layer in layers {
             let (whole, half) = (Input::new([6, 2]), Input::new([3, 2]).batches_of(3));
-            let mut plain = Model::new(&whole, &layer(false).apply(&whole))?.on(&device);
-            let mut model = Model::new(&half, &layer(true).apply(&half))?.on(&device);
+            let mut plain = Model::new(&whole, layer(false).apply(&whole))?.on(&device);
+            let mut model = Model::new(&half, layer(true).apply(&half))?.on(&device);
             assert_eq!(model.count_params(), plain.count_params());
             assert_eq!(model.get_weights()?.len(), plain.get_weights()?.len());
             let want = device.read_now(&plain.predict(&x)?)?.to_f64();
@@ -244,7 +244,7 @@ fn stateful_layers_go_on() -> Result<()> {
             let before = device.read_now(&model.predict(&halves[0])?)?.to_f64();
             model.reset_states()?;
             let outer = Input::new([3, 2]).batches_of(3);
-            Model::new(&outer, &model.apply(&outer))?;
+            Model::new(&outer, model.apply(&outer))?;
             assert_eq!(device.read_now(&model.predict(&halves[0])?)?.to_f64(), before);
         }
     }
@@ -326,8 +326,8 @@ fn mistakes_say_what_to_do() {
         let error = y.check().expect_err("a mistake").to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     };
-    says(GRU::new(2).apply(&Input::new([3])), &["gru", "(batch, steps, features)", "(None, 3)"]);
-    says(SimpleRNN::new(2).apply(&Input::new([3, 2, 2])), &["simple_rnn", "(batch, features)"]);
+    says(GRU::new(2).apply(Input::new([3])), &["gru", "(batch, steps, features)", "(None, 3)"]);
+    says(SimpleRNN::new(2).apply(Input::new([3, 2, 2])), &["simple_rnn", "(batch, features)"]);
     says(LSTM::new(2).apply([&x, &Input::new([2])]), &["lstm", "initial states", "(None, 2), (None, 2)"]);
     says(GRU::new(2).apply([&x, &Input::new([3])]), &["initial states are (None, 2), got (None, 3)"]);
     says(RNN::new(StackedRNNCells::new()).apply(&x), &["rnn", "cell"]);
@@ -336,5 +336,34 @@ fn mistakes_say_what_to_do() {
     let all = GRU::new(2).return_sequences(true).go_backwards(true);
     says(both.clone().backward_layer(all).apply(&x), &["return_sequences"]);
     says(both.apply([&x, &Input::new([2])]), &["in pairs"]);
-    says(TimeDistributed::new(Dense::new(2)).apply(&Input::new([3])), &["time_distributed", "3 axes"]);
+    says(TimeDistributed::new(Dense::new(2)).apply(Input::new([3])), &["time_distributed", "3 axes"]);
+}
+
+/// Under mixed precision everything runs, masks too, and is what it is in `f32` up to rounding.
+#[test]
+fn mixed_precision() -> Result<()> {
+    let layers: [fn() -> Instance; 5] = [
+        || LSTM::new(4).return_sequences(true).into(),
+        || GRU::new(4).into(),
+        || Bidirectional::new(SimpleRNN::new(3).return_sequences(true)).into(),
+        || RNN::new(Minimal { units: 3 }).return_sequences(true).into(),
+        || RNN::new(StackedRNNCells::new().cell(Minimal { units: 3 }).cell(LSTMCell::new(2))).into(),
+    ];
+    // Steps 1 and 4 of every sample are masked.
+    let kept = Tensor::iota([3, 5, 2], 1).rem(3.0).ne(1.0).cast(DType::F32);
+    let x = Tensor::randn([3, 5, 2], 3).clamp(-1.0, 1.0) * kept;
+    for device in devices() {
+        for layer in layers {
+            let made = |policy| -> Result<Vec<f64>> {
+                let model = Sequential::new([5, 2]).add(Masking::new()).add(layer()).on(&device);
+                device.read_now(&model.dtype_policy(policy).predict(&x)?).map(|y| y.to_f64())
+            };
+            let exact = made(Float32)?;
+            assert!(exact.iter().any(|v| v.abs() > 1e-2));
+            for policy in [MixedFloat16, MixedBfloat16] {
+                assert_close("mixed", &made(policy)?, &exact, if policy == MixedFloat16 { 2e-3 } else { 2e-2 });
+            }
+        }
+    }
+    Ok(())
 }

@@ -74,8 +74,9 @@ pub mod prelude {
     pub use crate::config::{self, Config};
     pub use crate::data::{Dataset, Split};
     pub use crate::layers::{
-        Add, Average, AveragePooling2D, BatchNormalization, Concatenate, Context, Conv2D, Dense, Dropout, Embedding,
-        Flatten, FromConfig, LSTM, Layer, MaxPooling2D, Maximum, Minimum, Multiply, Reshape, Subtract, Weights,
+        Add, Average, AveragePooling2D, BatchNormalization, Bidirectional, Concatenate, Context, Conv2D, Dense,
+        Dropout, Embedding, Flatten, FromConfig, GRU, LSTM, Layer, Masking, MaxPooling2D, Maximum, MergeMode, Minimum,
+        Multiply, RNN, Reshape, SimpleRNN, Subtract, TimeDistributed, Weights,
     };
     pub use crate::losses::{
         BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,

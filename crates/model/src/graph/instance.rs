@@ -172,7 +172,7 @@ impl Instance {
         let weights = self.sketch(&samples).map_err(describe)?;
         let zeros = samples.iter().zip(&inputs).map(|(s, t)| Tensor::zeros(s, t.dtype()).stop_gradient());
         let key = Tensor::random_key(0);
-        let mut pass = Pass::new(false, DTypePolicy::Float32, &key);
+        let mut pass = Pass { sketch: true, ..Pass::new(false, DTypePolicy::Float32, &key) };
         let masks = vec![None; inputs.len()];
         let (ys, _) = self.call(label, weights, &zeros.collect::<Vec<_>>(), &masks, &mut pass, site)?;
         let mut outputs = Vec::new();

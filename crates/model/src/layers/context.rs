@@ -8,6 +8,8 @@ use ibex_core::{DType, Error, Result, Tensor};
 #[derive(Debug)]
 pub(crate) struct Pass<'a> {
     pub training: bool,
+    /// Are only shapes wanted? Then nothing is assigned.
+    pub sketch: bool,
     /// Within a frozen model.
     pub frozen: bool,
     /// Of layers that have no policy of their own.
@@ -22,7 +24,7 @@ pub(crate) struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     pub fn new(training: bool, policy: DTypePolicy, key: &'a Tensor) -> Self {
-        Pass { training, frozen: false, policy, key, stream: 0, losses: Vec::new() }
+        Pass { training, sketch: false, frozen: false, policy, key, stream: 0, losses: Vec::new() }
     }
 }
 
@@ -94,6 +96,9 @@ impl<'a, 'p> Context<'a, 'p> {
     #[track_caller]
     pub fn assign(&self, name: &str, value: &Tensor) -> Result<()> {
         let variable = &self.find(name)?.variable;
+        if self.pass.sketch {
+            return Ok(());
+        }
         variable.assign(floats_as(value.clone(), variable.dtype()))
     }
 
@@ -115,6 +120,13 @@ impl<'a, 'p> Context<'a, 'p> {
         let result = compute(self);
         self.scope.truncate(outer);
         result
+    }
+
+    /// Computes with a layer inside of this one that sees other samples, for which the masks do not hold.
+    pub(crate) fn unmasked<T>(&mut self, compute: impl FnOnce(&mut Context<'_, 'p>) -> T) -> T {
+        let mut inside = Context::new(self.weights, self.compute, self.trainable, &[], self.pass);
+        inside.scope.clone_from(&self.scope);
+        compute(&mut inside)
     }
 
     /// Uniform `f32` numbers in `[0, 1)`, others in every training step and for every call.

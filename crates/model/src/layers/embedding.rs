@@ -1,7 +1,7 @@
 //! Vectors for class numbers.
 
 use super::{Config, Context, Layer, Weights};
-use crate::{Initializer, config};
+use crate::{Constraint, Initializer, Regularizer, config};
 use ibex_core::{DType, Data, Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,12 @@ pub struct Embedding {
     output_dim: usize,
     #[serde(default = "uniform")]
     embeddings_initializer: Initializer,
+    #[serde(default)]
+    embeddings_regularizer: Option<Regularizer>,
+    #[serde(default)]
+    embeddings_constraint: Option<Constraint>,
+    #[serde(default)]
+    mask_zero: bool,
 }
 
 fn uniform() -> Initializer {
@@ -26,12 +32,34 @@ fn uniform() -> Initializer {
 impl Embedding {
     /// A table of `input_dim` vectors of length `output_dim`.
     pub fn new(input_dim: usize, output_dim: usize) -> Self {
-        Embedding { input_dim, output_dim, embeddings_initializer: uniform() }
+        Embedding {
+            input_dim,
+            output_dim,
+            embeddings_initializer: uniform(),
+            embeddings_regularizer: None,
+            embeddings_constraint: None,
+            mask_zero: false,
+        }
     }
 
     /// How the table starts.
     pub fn embeddings_initializer(self, embeddings_initializer: Initializer) -> Self {
         Embedding { embeddings_initializer, ..self }
+    }
+
+    /// A penalty for the table.
+    pub fn embeddings_regularizer(self, embeddings_regularizer: impl Into<Option<Regularizer>>) -> Self {
+        Embedding { embeddings_regularizer: embeddings_regularizer.into(), ..self }
+    }
+
+    /// What the table must fulfil after every step of training.
+    pub fn embeddings_constraint(self, embeddings_constraint: impl Into<Option<Constraint>>) -> Self {
+        Embedding { embeddings_constraint: embeddings_constraint.into(), ..self }
+    }
+
+    /// Masks the places of number 0 for the layers after this one: 0 stands for padding. Off by default.
+    pub fn mask_zero(self, mask_zero: bool) -> Self {
+        Embedding { mask_zero, ..self }
     }
 }
 
@@ -45,7 +73,10 @@ impl Layer for Embedding {
     }
 
     fn build(&self, weights: &mut Weights, _input: &Shape) -> Result<()> {
-        weights.add("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer)?;
+        weights
+            .add("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer)?
+            .regularized(self.embeddings_regularizer)
+            .constrained(self.embeddings_constraint.clone());
         Ok(())
     }
 
@@ -72,6 +103,9 @@ impl Layer for Embedding {
                 "takes integers, got {}; put it first, in a model made with `Sequential::with_dtype(shape, DType::I32)`",
                 x.dtype()
             )));
+        }
+        if self.mask_zero {
+            cx.set_mask(Some(x.ne(0.0)));
         }
         // The rows that are needed are rounded, not the table.
         let rows = cx.weight_as("embeddings", DType::F32).gather(x.cast(DType::I32));

@@ -2,24 +2,33 @@
 //!
 //! To add one, write its file and its line in the `layers!` list below.
 
+mod cell;
 mod context;
+mod recurrent;
 mod weights;
 mod window;
 
+pub use bidirectional::MergeMode;
+pub use cell::{Cell, StackedRNNCells, register_cell};
 pub use context::Context;
 pub(crate) use context::{Pass, floats_as};
+pub use gru::GRUCell;
+pub use lstm::LSTMCell;
+pub use recurrent::Sequence;
+pub use simple_rnn::SimpleRNNCell;
 pub(crate) use weights::Draw;
 pub use weights::{Weight, Weights};
 pub use window::Pair;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Part};
 use crate::graph::{Instance, SymbolicInputs, SymbolicTensor};
 use crate::policy::DTypePolicy;
 use ibex_core::{Data, Error, ErrorKind, Result, Shape, Tensor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::panic::Location;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Declares the layer files and makes their layers known to [`from_config`].
 macro_rules! layers {
@@ -39,16 +48,22 @@ macro_rules! layers {
 layers! {
     activation: Activation;
     batch_normalization: BatchNormalization;
+    bidirectional: Bidirectional;
     conv2d: Conv2D;
     dense: Dense;
     dropout: Dropout;
     embedding: Embedding;
     flatten: Flatten;
+    gru: GRU;
     lstm: LSTM;
+    masking: Masking;
     merge: Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract;
     operator: Operator;
     pooling2d: MaxPooling2D, AveragePooling2D;
     reshape: Reshape;
+    rnn: RNN;
+    simple_rnn: SimpleRNN;
+    time_distributed: TimeDistributed;
 }
 
 /// A step of a model: what weights it has, and how it computes its output.
@@ -221,6 +236,38 @@ pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Layer>> {
                 "unknown layer class {class_name:?}; if it is your own, call `ibex::layers::register::<{class_name}>({class_name:?})` before loading"
             ),
         )),
+    }
+}
+
+/// A layer inside of another, written as class name and configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct LayerBox(Arc<dyn Layer>);
+
+impl LayerBox {
+    pub fn new(layer: impl Layer) -> Self {
+        LayerBox(Arc::new(layer))
+    }
+}
+
+impl std::ops::Deref for LayerBox {
+    type Target = dyn Layer;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl Serialize for LayerBox {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let config = self.config().map_err(serde::ser::Error::custom)?;
+        Part { class_name: self.class_name().into(), config }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for LayerBox {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let Part { class_name, config } = Part::deserialize(deserializer)?;
+        from_config(&class_name, config).map(|layer| LayerBox(layer.into())).map_err(serde::de::Error::custom)
     }
 }
 

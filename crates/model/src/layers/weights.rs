@@ -14,6 +14,7 @@ pub struct Weight {
     /// Its variable.
     pub variable: Variable,
     trainable: bool,
+    transient: bool,
     /// Of its layer, and of the models that this stands in: are they trained?
     owners: Vec<Arc<AtomicBool>>,
     /// A term that it adds to the loss while it is trained.
@@ -43,6 +44,17 @@ impl Weight {
     pub fn constrained(&mut self, constraint: Option<Constraint>) -> &mut Self {
         self.constraint = constraint;
         self
+    }
+
+    /// Of one run of batches, not of the model: it is not among the model's weights nor in its files, and
+    /// [`Model::reset_states`](crate::Model::reset_states) makes it zeros.
+    pub fn transient(&mut self) -> &mut Self {
+        self.transient = true;
+        self
+    }
+
+    pub(crate) fn is_transient(&self) -> bool {
+        self.transient
     }
 
     /// Does only the layer itself change it, as a moving average?
@@ -126,6 +138,7 @@ impl<'a> Weights<'a> {
                 name: String::new(),
                 variable,
                 trainable,
+                transient: false,
                 owners: Vec::new(),
                 regularizer: None,
                 constraint: None,

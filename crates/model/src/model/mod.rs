@@ -293,6 +293,7 @@ impl Model {
     pub(crate) fn named_weights(&self) -> Vec<(String, &Weight)> {
         let mut seen = HashSet::new();
         let all = self.graph.nodes.iter().flat_map(|n| n.weights().iter().map(move |w| (n, w)));
+        let all = all.filter(|(_, w)| !w.is_transient());
         let first = all.filter(|(_, w)| seen.insert(w.variable.id()));
         first.map(|(n, w)| (format!("{}/{}", n.name(), w.name()), w)).collect()
     }
@@ -322,6 +323,15 @@ impl Model {
             return Err(Error::shape(format!("the model has {count} weights, got {} arrays", values.len())));
         }
         self.weights().zip(values).try_for_each(|(w, data)| w.variable.set(data))
+    }
+
+    /// Makes the states of stateful layers zeros: what comes next goes on from nothing.
+    ///
+    /// # Errors
+    /// Whatever the device reports.
+    pub fn reset_states(&mut self) -> Result<()> {
+        let mut all = self.graph.nodes.iter().flat_map(Node::weights).filter(|w| w.is_transient());
+        all.try_for_each(|w| w.variable.assign(Tensor::zeros(w.variable.shape(), w.variable.dtype())))
     }
 
     pub(crate) fn leave_uncompiled(&mut self, error: Error) {

@@ -79,7 +79,8 @@ impl Model {
         let inputs = inputs
             .map(|(t, name)| [format!("{name} (InputLayer)"), batched(t.shape()), "0".to_string(), "-".to_string()]);
         let layers = self.layers().iter().map(|node| {
-            let params: usize = node.weights().iter().map(|w| w.variable.shape().elements()).sum();
+            let params: usize =
+                node.weights().iter().filter(|w| !w.is_transient()).map(|w| w.variable.shape().elements()).sum();
             let sources = node.applications.iter().flat_map(|a| &a.from);
             let connected: Vec<String> = sources
                 .map(|source| match *source {

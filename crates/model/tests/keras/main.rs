@@ -10,6 +10,7 @@ mod losses;
 mod metrics;
 mod mixed;
 mod optimizers;
+mod recurrent;
 mod rules;
 mod training;
 mod trajectories;

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod conv;
 mod fixture;
 mod initializers;
 mod layers;

@@ -51,6 +51,35 @@ pub(super) fn add(all: &mut Vec<Case>) {
             .class(Class::Sum(terms.max(64))),
         );
     }
+    // Name, input, kernel, strides, dilation, padding, elements more at the end.
+    type Transposed = (
+        &'static str,
+        &'static [usize],
+        &'static [usize],
+        &'static [usize],
+        &'static [usize],
+        Padding,
+        Option<&'static [usize]>,
+    );
+    let transposed: [Transposed; 7] = [
+        ("1d", &[2, 4, 3], &[3, 2, 3], &[2], &[1], Valid, None),
+        ("1d_dilated_same", &[1, 5, 2], &[3, 2, 2], &[1], &[2], Same, None),
+        ("2d", &[2, 3, 4, 2], &[3, 3, 3, 2], &[1, 1], &[1, 1], Valid, None),
+        ("2d_stride_same", &[1, 3, 4, 2], &[3, 2, 3, 2], &[2, 3], &[1, 1], Same, None),
+        ("2d_stride_over_kernel", &[1, 3, 2, 1], &[2, 1, 2, 1], &[3, 2], &[1, 1], Valid, None),
+        ("2d_more", &[1, 3, 3, 2], &[3, 2, 2, 2], &[3, 2], &[1, 1], Same, Some(&[2, 0])),
+        ("3d", &[1, 2, 3, 2, 2], &[2, 2, 3, 2, 2], &[1, 2, 1], &[1, 1, 1], Valid, None),
+    ];
+    for (name, input, kernel, strides, dilation, padding, more) in transposed {
+        let shape = window(&vec![1; strides.len()], strides, dilation, padding);
+        all.push(
+            Case::new(format!("conv_transpose/{name}"), move |i| {
+                vec![i.normal(input).conv_transpose(i.normal(kernel), &shape, more)]
+            })
+            .class(Class::Sum(kernel.iter().product()))
+            .grad(Grad::Second),
+        );
+    }
     for (n, size, cin, cout) in [(3, 17, 5, 19), (2, 12, 32, 33), (1, 28, 1, 32)] {
         all.push(
             Case::new(format!("conv/large/{n}x{size}x{cin}x{cout}"), move |i| {

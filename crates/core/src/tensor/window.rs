@@ -60,6 +60,25 @@ impl Window {
             }
         }
     }
+
+    /// The output length of a transposed convolution along space axis `i`, and how many elements before the first are cut off.
+    fn transposed_along(&self, i: usize, len: usize, more: Option<usize>) -> Result<(usize, usize)> {
+        let (size, stride, dilation) = (self.size[i], self.strides[i], self.dilation[i]);
+        if size == 0 || stride == 0 || dilation == 0 {
+            return Err(Error::value(format!(
+                "window {size}, stride {stride} and dilation {dilation} must be at least 1"
+            )));
+        }
+        let reach = (size - 1) * dilation + 1;
+        // How many outputs the last element has for itself, and how far the first window lies inside of the output.
+        let (last, inside) = match (self.padding, more) {
+            (Padding::Valid, more) => (more.map_or(reach.max(stride), |more| reach + more), reach - 1),
+            (Padding::Same, None) => (stride, (stride + reach - 2).div_ceil(2)),
+            (Padding::Same, Some(more)) => (reach % 2 + more, (reach + reach % 2 + more - 2).div_ceil(2)),
+        };
+        let out = len.checked_sub(1).map_or(0, |before| before * stride + last);
+        Ok((out, (reach - 1).saturating_sub(inside)))
+    }
 }
 
 /// `list` as the last of three axes, filled with `fill` in front.
@@ -102,6 +121,30 @@ impl Tensor {
                 let [kd, kh, kw] = geometry.kernel;
                 let kernel = kernel.reshape_at([kd, kh, kw, geometry.cin, geometry.cout], site);
                 Tensor::record(Op::Conv(geometry), vec![x, kernel], None, site).reshape_at(shape, site)
+            }
+            Err(error) => Tensor::poisoned(error.at(site)),
+        }
+    }
+
+    /// Transposed convolution of `(n, space.., cin)` with `kernel` `(window.., cout, cin)` to `(n, out.., cout)`: the gradient of a
+    /// [`Tensor::conv`] with that kernel, whose output is `self`. `window.size` is ignored: the kernel has it.
+    ///
+    /// Output lengths are those of Keras: `space * stride` for same padding and `(space - 1) * stride + max(reach, stride)` for valid padding,
+    /// where a window reaches over `reach` elements. With `more` elements at the end, one number below the stride for each space axis, they are
+    /// `(space - 1) * stride + reach % 2 + more` and `(space - 1) * stride + reach + more`.
+    #[track_caller]
+    pub fn conv_transpose(&self, kernel: impl Into<Tensor>, window: &Window, more: Option<&[usize]>) -> Tensor {
+        let kernel = kernel.into();
+        let site = Location::caller();
+        if let Some(bad) = [self, &kernel].into_iter().find(|t| t.check().is_err()) {
+            return bad.clone();
+        }
+        match conv_transpose_geometry(self.shape(), kernel.shape(), window, more) {
+            Ok((geometry, shape)) => {
+                let x = self.reshape_at(five(geometry.n, geometry.output, geometry.cout), site);
+                let [kd, kh, kw] = geometry.kernel;
+                let kernel = kernel.reshape_at([kd, kh, kw, geometry.cin, geometry.cout], site);
+                Tensor::record(Op::ConvInputGrad(geometry), vec![x, kernel], None, site).reshape_at(shape, site)
             }
             Err(error) => Tensor::poisoned(error.at(site)),
         }
@@ -210,6 +253,51 @@ fn conv_geometry(x: &Shape, kernel: &Shape, window: &Window, groups: usize) -> R
     };
     let shape = [&[x[0]], &output[..], &[cout]].concat();
     Ok((geometry, shape.into()))
+}
+
+/// The geometry of the convolution that is transposed: its output is `x`.
+fn conv_transpose_geometry(
+    x: &Shape,
+    kernel: &Shape,
+    window: &Window,
+    more: Option<&[usize]>,
+) -> Result<(ConvGeometry, Shape)> {
+    let space = window.strides.len();
+    let bad_kernel = |why: &str| Err(Error::shape(format!("conv_transpose: kernel {kernel} {why} (input {x})")));
+    if kernel.rank() != space + 2 {
+        return bad_kernel("must have the axes (window.., output channels, input channels)");
+    }
+    let window = Window { size: kernel[..space].to_vec(), ..window.clone() };
+    check_rank("conv_transpose", x, &window)?;
+    let (cin, cout) = (kernel[space], kernel[space + 1]);
+    if cout != x[space + 1] {
+        return bad_kernel("does not fit the input's channels");
+    }
+    if let Some(more) = more {
+        if more.len() != space || more.iter().zip(&window.strides).any(|(more, stride)| more >= stride) {
+            return Err(Error::value(format!(
+                "conv_transpose: output padding {more:?} must be below strides {:?} along each axis",
+                window.strides
+            )));
+        }
+    }
+    let along = |(i, &len): (usize, &usize)| window.transposed_along(i, len, more.map(|more| more[i]));
+    let along = x[1..=space].iter().enumerate().map(along).collect::<Result<Vec<_>>>();
+    let along = along.map_err(|e| e.context(format!("conv_transpose of {x} with kernel {kernel}")))?;
+    let lens: Vec<usize> = along.iter().map(|a| a.0).collect();
+    let geometry = ConvGeometry {
+        n: x[0],
+        input: three(&lens, 1),
+        output: three(&x[1..=space], 1),
+        kernel: three(&window.size, 1),
+        stride: three(&window.strides, 1),
+        pad: three(&along.iter().map(|a| a.1).collect::<Vec<_>>(), 0),
+        dilation: three(&window.dilation, 1),
+        groups: 1,
+        cin,
+        cout,
+    };
+    Ok((geometry, [&[x[0]], &lens[..], &[cin]].concat().into()))
 }
 
 fn pool_geometry(name: &str, x: &Shape, window: &Window) -> Result<(PoolGeometry, Shape)> {

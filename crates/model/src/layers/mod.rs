@@ -5,6 +5,7 @@
 mod cell;
 mod context;
 mod recurrent;
+mod convolution;
 mod weights;
 mod window;
 
@@ -18,7 +19,18 @@ pub use recurrent::Sequence;
 pub use simple_rnn::SimpleRNNCell;
 pub(crate) use weights::Draw;
 pub use weights::{Weight, Weights};
-pub use window::Pair;
+pub use window::Sizes;
+// The types behind the names with a number of space axes.
+pub use {
+    borders::{Borders, Cropping, ZeroPadding},
+    conv::Conv,
+    conv_transpose::ConvTranspose,
+    depthwise_conv::DepthwiseConv,
+    global_pooling::{GlobalAveragePooling, GlobalMaxPooling},
+    pooling::{AveragePooling, MaxPooling},
+    separable_conv::SeparableConv,
+    up_sampling::{Interpolation, UpSampling},
+};
 
 use crate::config::{self, Config, Part};
 use crate::graph::{Instance, SymbolicInputs, SymbolicTensor};
@@ -49,21 +61,30 @@ layers! {
     activation: Activation;
     batch_normalization: BatchNormalization;
     bidirectional: Bidirectional;
-    conv2d: Conv2D;
+    borders: Cropping1D, Cropping2D, Cropping3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D;
+    conv: Conv1D, Conv2D, Conv3D;
+    conv_transpose: Conv1DTranspose, Conv2DTranspose, Conv3DTranspose;
     dense: Dense;
+    depthwise_conv: DepthwiseConv1D, DepthwiseConv2D;
     dropout: Dropout;
     embedding: Embedding;
     flatten: Flatten;
     gru: GRU;
+    global_pooling: GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D,
+        GlobalMaxPooling3D;
     lstm: LSTM;
     masking: Masking;
     merge: Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract;
     operator: Operator;
-    pooling2d: MaxPooling2D, AveragePooling2D;
+    permute: Permute;
+    pooling: AveragePooling1D, AveragePooling2D, AveragePooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D;
+    repeat_vector: RepeatVector;
     reshape: Reshape;
     rnn: RNN;
     simple_rnn: SimpleRNN;
     time_distributed: TimeDistributed;
+    separable_conv: SeparableConv1D, SeparableConv2D;
+    up_sampling: UpSampling1D, UpSampling2D, UpSampling3D;
 }
 
 /// A step of a model: what weights it has, and how it computes its output.

@@ -1,65 +1,112 @@
-//! What layers with two-dimensional windows share: sizes, padding names, the check of their input.
+//! What layers with windows share: sizes, padding names, the check of their input.
 
 use ibex_core::{Error, Padding, Result, Shape, Window};
 use serde::{Deserialize, Serialize};
 
-/// Height and width: `3` for both, `(3, 5)` or `[3, 5]`.
+/// A length for each of the `N` space axes: `3` for all, or `(3, 5)`, or `[3, 5]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "[usize; 2]", from = "OneOrTwo")]
-pub struct Pair(pub usize, pub usize);
+#[serde(into = "Vec<usize>", try_from = "OneOrMore")]
+pub struct Sizes<const N: usize>(pub [usize; N]);
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum OneOrTwo {
+enum OneOrMore {
     One(usize),
-    Two([usize; 2]),
+    More(Vec<usize>),
 }
 
-impl From<OneOrTwo> for Pair {
-    fn from(sizes: OneOrTwo) -> Pair {
+impl<const N: usize> TryFrom<OneOrMore> for Sizes<N> {
+    type Error = String;
+
+    fn try_from(sizes: OneOrMore) -> std::result::Result<Self, String> {
         match sizes {
-            OneOrTwo::One(size) => size.into(),
-            OneOrTwo::Two(sizes) => sizes.into(),
+            OneOrMore::One(size) => Ok(size.into()),
+            OneOrMore::More(list) => match <[usize; N]>::try_from(list) {
+                Ok(sizes) => Ok(Sizes(sizes)),
+                Err(list) => Err(format!("{list:?} must be one number or {N}, one for each space axis")),
+            },
         }
     }
 }
 
-impl From<usize> for Pair {
-    fn from(size: usize) -> Pair {
-        Pair(size, size)
+impl<const N: usize> From<usize> for Sizes<N> {
+    fn from(size: usize) -> Self {
+        Sizes([size; N])
     }
 }
 
-impl From<(usize, usize)> for Pair {
-    fn from((height, width): (usize, usize)) -> Pair {
-        Pair(height, width)
+impl<const N: usize> From<[usize; N]> for Sizes<N> {
+    fn from(sizes: [usize; N]) -> Self {
+        Sizes(sizes)
     }
 }
 
-impl From<[usize; 2]> for Pair {
-    fn from([height, width]: [usize; 2]) -> Pair {
-        Pair(height, width)
+impl From<(usize, usize)> for Sizes<2> {
+    fn from((height, width): (usize, usize)) -> Self {
+        Sizes([height, width])
     }
 }
 
-impl From<Pair> for [usize; 2] {
-    fn from(Pair(height, width): Pair) -> [usize; 2] {
-        [height, width]
+impl From<(usize, usize, usize)> for Sizes<3> {
+    fn from((depth, height, width): (usize, usize, usize)) -> Self {
+        Sizes([depth, height, width])
     }
 }
 
-pub(super) fn window(size: Pair, strides: Pair, dilation: Pair, padding: Padding) -> Window {
-    let list = |Pair(height, width): Pair| vec![height, width];
-    Window { size: list(size), strides: list(strides), dilation: list(dilation), padding }
+impl<const N: usize> From<Sizes<N>> for Vec<usize> {
+    fn from(sizes: Sizes<N>) -> Self {
+        sizes.0.to_vec()
+    }
 }
 
-/// The channels of `(batch, height, width, channels)`.
-pub(super) fn image_channels(input: &Shape) -> Result<usize> {
-    match input[..] {
-        [_, _, _, channels] => Ok(channels),
-        _ => Err(Error::shape(format!(
-            "takes images (batch, height, width, channels), got input {input}; a Reshape layer before it can add an axis"
-        ))),
+pub(super) fn window<const N: usize>(
+    size: Sizes<N>,
+    strides: Sizes<N>,
+    dilation: Sizes<N>,
+    padding: Padding,
+) -> Window {
+    Window { size: size.into(), strides: strides.into(), dilation: dilation.into(), padding }
+}
+
+/// The class of a layer that comes for one, two and three space axes.
+pub(super) fn class<const N: usize>(names: [&'static str; 3]) -> &'static str {
+    names[N.clamp(1, 3) - 1]
+}
+
+/// The channels of `(batch, space.., channels)`.
+pub(super) fn channels<const N: usize>(input: &Shape) -> Result<usize> {
+    if input.rank() == N + 2 {
+        return Ok(input[N + 1]);
+    }
+    let what = class::<N>([
+        "sequences (batch, steps, channels)",
+        "images (batch, height, width, channels)",
+        "volumes (batch, depth, height, width, channels)",
+    ]);
+    Err(Error::shape(format!("takes {what}, got input {input}; a Reshape layer before it can add an axis")))
+}
+
+/// Keras's `data_format`. Channels come last here; a file where they come first is not read as if they came last.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "Option<String>")]
+pub(super) struct ChannelsLast;
+
+impl From<ChannelsLast> for &'static str {
+    fn from(_: ChannelsLast) -> Self {
+        "channels_last"
+    }
+}
+
+impl TryFrom<Option<String>> for ChannelsLast {
+    type Error = String;
+
+    fn try_from(name: Option<String>) -> std::result::Result<Self, String> {
+        match name.as_deref() {
+            None | Some("channels_last") => Ok(ChannelsLast),
+            Some(other) => {
+                Err(format!("data_format {other:?} is not supported; save the model with \"channels_last\""))
+            }
+        }
     }
 }
 

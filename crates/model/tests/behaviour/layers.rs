@@ -22,7 +22,8 @@ fn configurations_have_the_fields_of_keras() -> ibex::Result<()> {
     }
     assert_eq!(config(&Relu)?, r#"{"activation":"relu"}"#);
     assert_eq!(config(&Reshape::new([-1, 4]))?, r#"{"target_shape":[-1,4]}"#);
-    assert_eq!(config(&MaxPooling2D::new(2))?, r#"{"padding":"valid","pool_size":[2,2],"strides":null}"#);
+    let pooling = r#"{"data_format":"channels_last","padding":"valid","pool_size":[2,2],"strides":null}"#;
+    assert_eq!(config(&MaxPooling2D::new(2))?, pooling);
     assert_eq!(config(&Flatten::new())?, "{}");
     // What Keras writes beside what Ibex knows does no harm, and defaults may be missing.
     let text = r#"{"name": "d", "trainable": true, "units": 3, "dtype": {"module": "keras"},

@@ -3,6 +3,7 @@
 mod callbacks;
 #[path = "../common/mod.rs"]
 mod common;
+mod conv;
 mod fixture;
 mod initializers;
 mod layers;

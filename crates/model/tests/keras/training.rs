@@ -43,7 +43,7 @@ fn compiled(model: &ModelConfig, optimizer: &OptimizerConfig, loss: &LossConfig,
     Ok(model)
 }
 
-fn ten_steps(file: &str) {
+pub fn ten_steps(file: &str) {
     let case: Steps = read(file);
     for device in devices() {
         let run = || -> Result<()> {

@@ -1,0 +1,123 @@
+//! Larger space.
+
+use super::window::{ChannelsLast, Sizes, channels, class};
+use super::{Config, Context, Layer, Weights};
+use crate::config;
+use ibex_core::{Error, Result, Shape, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// How [`UpSampling`] finds elements between those of its input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Each element again and again.
+    #[default]
+    Nearest,
+    /// A straight line between the centers of neighbours, for images only.
+    Bilinear,
+}
+
+/// Each space axis `size` times as long: `(batch, space.., channels)` to `(batch, space * size.., channels)` with `N` space axes. No weights.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, bound = "")]
+pub struct UpSampling<const N: usize> {
+    size: Sizes<N>,
+    data_format: ChannelsLast,
+    interpolation: Interpolation,
+}
+
+/// [`UpSampling`] of sequences `(batch, steps, channels)`.
+pub type UpSampling1D = UpSampling<1>;
+/// [`UpSampling`] of images `(batch, height, width, channels)`.
+pub type UpSampling2D = UpSampling<2>;
+/// [`UpSampling`] of volumes `(batch, depth, height, width, channels)`.
+pub type UpSampling3D = UpSampling<3>;
+
+impl<const N: usize> Default for UpSampling<N> {
+    fn default() -> Self {
+        UpSampling { size: 2.into(), data_format: ChannelsLast, interpolation: Interpolation::Nearest }
+    }
+}
+
+impl<const N: usize> UpSampling<N> {
+    /// So many elements for each; 2 by default.
+    pub fn new(size: impl Into<Sizes<N>>) -> Self {
+        UpSampling { size: size.into(), ..UpSampling::default() }
+    }
+}
+
+impl UpSampling2D {
+    /// How elements in between are found; the nearest by default.
+    pub fn interpolation(self, interpolation: Interpolation) -> Self {
+        UpSampling { interpolation, ..self }
+    }
+}
+
+impl<const N: usize> Layer for UpSampling<N> {
+    fn class_name(&self) -> &'static str {
+        class::<N>(["UpSampling1D", "UpSampling2D", "UpSampling3D"])
+    }
+
+    fn config(&self) -> Result<Config> {
+        let mut config = config::save(self)?;
+        // What Keras takes differs.
+        if N == 1 {
+            config.remove("data_format");
+            config.insert("size".into(), self.size.0[0].into());
+        }
+        if N != 2 {
+            config.remove("interpolation");
+        }
+        Ok(config)
+    }
+
+    fn build(&self, _weights: &mut Weights, input: &Shape) -> Result<()> {
+        channels::<N>(input)?;
+        if self.size.0.contains(&0) {
+            return Err(Error::value(format!("size {:?} must be at least 1 along each axis", self.size.0)));
+        }
+        Ok(())
+    }
+
+    fn call(&self, x: &Tensor, _cx: &mut Context) -> Result<Tensor> {
+        let grow = match self.interpolation {
+            Interpolation::Nearest => repeated,
+            Interpolation::Bilinear => between,
+        };
+        Ok(self.size.0.iter().enumerate().fold(x.clone(), |x, (i, &size)| grow(&x, i + 1, size)))
+    }
+}
+
+/// Each element along an axis so many times.
+fn repeated(x: &Tensor, axis: usize, size: usize) -> Tensor {
+    if x.check().is_err() || size == 1 {
+        return x.clone();
+    }
+    let mut shape = x.shape().to_vec();
+    shape.insert(axis + 1, size);
+    let mut longer = x.shape().to_vec();
+    longer[axis] *= size;
+    x.unsqueeze(axis as isize + 1).broadcast_to(shape).reshape(longer)
+}
+
+/// Linear interpolation along an axis: a product with a matrix of two weights for each output.
+fn between(x: &Tensor, axis: usize, size: usize) -> Tensor {
+    if x.check().is_err() || size == 1 {
+        return x.clone();
+    }
+    let n = x.dim(axis as isize);
+    let mut weights = vec![0f32; n * size * n];
+    for (at, row) in weights.chunks_mut(n.max(1)).enumerate() {
+        // The centre of the output element among those of the input; outside of them is their border.
+        let place = ((at as f32 + 0.5) / size as f32 - 0.5).clamp(0.0, n as f32 - 1.0);
+        let first = place.floor();
+        row[first as usize] += 1.0 - (place - first);
+        row[(first as usize + 1).min(n - 1)] += place - first;
+    }
+    let weights = Tensor::from_vec(weights, [n * size, n]).cast(x.dtype());
+    let (before, after) = (&x.shape()[..axis], &x.shape()[axis + 1..]);
+    let rows = x.reshape([before.iter().product(), n, after.iter().product::<usize>()]);
+    let shape = [before, &[n * size], after].concat();
+    let batch = [rows.dim(0), n * size, n];
+    weights.broadcast_to(batch).matmul(rows).reshape(shape)
+}

@@ -8,6 +8,7 @@ mod window;
 
 pub use context::Context;
 pub(crate) use context::{Pass, floats_as};
+pub use preprocessing::{Factor, FillMode, Flips, Interpolation, OutputMode, Sampling, Statistic, affine_transform};
 pub(crate) use weights::Draw;
 pub use weights::{Weight, Weights};
 pub use window::Pair;
@@ -48,6 +49,8 @@ layers! {
     merge: Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract;
     operator: Operator;
     pooling2d: MaxPooling2D, AveragePooling2D;
+    preprocessing: CategoryEncoding, CenterCrop, Discretization, IntegerLookup, Normalization, RandomBrightness, RandomContrast, RandomCrop, RandomFlip,
+        RandomRotation, RandomTranslation, RandomZoom, Rescaling, Resizing;
     reshape: Reshape;
 }
 

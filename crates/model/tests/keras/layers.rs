@@ -7,8 +7,8 @@ use ibex::{Device, Plan, Result, Sequential, Tensor, layers};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-struct Case {
-    name: String,
+pub struct Case {
+    pub name: String,
     layer: String,
     config: Config,
     training: bool,
@@ -46,7 +46,7 @@ fn activations_are_those_of_keras() {
     }
 }
 
-fn check(case: &Case, device: &Device) -> Result<()> {
+pub fn check(case: &Case, device: &Device) -> Result<()> {
     let input = &case.inputs[0];
     let layer = layers::from_config(&case.layer, case.config.clone())?;
     let mut model = Sequential::with_dtype(&input.shape[1..], input.dtype()).on(device).add(layer);

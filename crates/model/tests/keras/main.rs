@@ -9,5 +9,6 @@ mod losses;
 mod metrics;
 mod mixed;
 mod optimizers;
+mod preprocessing;
 mod rules;
 mod training;

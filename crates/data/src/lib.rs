@@ -11,6 +11,7 @@ mod idx;
 mod images;
 mod imdb;
 pub mod io;
+mod lookup;
 mod mnist;
 mod one_hot;
 #[cfg(feature = "images")]
@@ -22,6 +23,7 @@ mod split;
 mod table;
 mod texts;
 mod timeseries;
+mod vectorization;
 mod words;
 
 pub use categorical::to_categorical;
@@ -38,6 +40,7 @@ pub use folder::LabelMode;
 #[cfg(feature = "images")]
 pub use images::{Color, ImageFolder, load_image};
 pub use imdb::{Imdb, imdb_from_dir};
+pub use lookup::{StringLookup, TextMode};
 pub use mnist::{FASHION_MNIST_CLASSES, fashion_mnist_from_dir, mnist_from_dir, mnist_subset};
 pub use one_hot::OneHotEncoder;
 #[cfg(feature = "images")]
@@ -49,4 +52,5 @@ pub use split::{Order, split_dataset};
 pub use table::{Column, Csv, Table};
 pub use texts::Texts;
 pub use timeseries::Windows;
-pub use words::{Encoding, Sequences, WordIndex};
+pub use vectorization::{SplitText, Standardize, TextVectorization};
+pub use words::{Encoding, Sequences, WordIndex, most_frequent};

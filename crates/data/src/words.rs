@@ -179,3 +179,18 @@ impl Sequences {
         Dataset::new(pad_sequences(&self.x, pad)?, Tensor::from_vec(self.y.clone(), self.y.len()))
     }
 }
+
+/// What occurs, the most frequent first, and of what is equally frequent the largest: the order of vocabularies that Keras learns.
+///
+/// ```
+/// assert_eq!(ibex_data::most_frequent([3, 7, 3, 5]), [3, 7, 5]);
+/// ```
+pub fn most_frequent<T: Ord + std::hash::Hash>(tokens: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut counts: HashMap<T, u64> = HashMap::new();
+    for token in tokens {
+        *counts.entry(token).or_insert(0) += 1;
+    }
+    let mut counts: Vec<(u64, T)> = counts.into_iter().map(|(token, count)| (count, token)).collect();
+    counts.sort_unstable_by(|a, b| b.cmp(a));
+    counts.into_iter().map(|(_, token)| token).collect()
+}

@@ -4,8 +4,8 @@
 
 mod cell;
 mod context;
-mod recurrent;
 mod convolution;
+mod recurrent;
 mod weights;
 mod window;
 
@@ -15,6 +15,7 @@ pub use context::Context;
 pub(crate) use context::{Pass, floats_as};
 pub use gru::GRUCell;
 pub use lstm::LSTMCell;
+pub use preprocessing::{Factor, FillMode, Flips, Interpolation, OutputMode, Sampling, Statistic, affine_transform};
 pub use recurrent::Sequence;
 pub use simple_rnn::SimpleRNNCell;
 pub(crate) use weights::Draw;
@@ -29,7 +30,7 @@ pub use {
     global_pooling::{GlobalAveragePooling, GlobalMaxPooling},
     pooling::{AveragePooling, MaxPooling},
     separable_conv::SeparableConv,
-    up_sampling::{Interpolation, UpSampling},
+    up_sampling::UpSampling,
 };
 
 use crate::config::{self, Config, Part};
@@ -79,6 +80,8 @@ layers! {
     permute: Permute;
     pooling: AveragePooling1D, AveragePooling2D, AveragePooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D;
     repeat_vector: RepeatVector;
+    preprocessing: CategoryEncoding, CenterCrop, Discretization, IntegerLookup, Normalization, RandomBrightness, RandomContrast, RandomCrop, RandomFlip,
+        RandomRotation, RandomTranslation, RandomZoom, Rescaling, Resizing;
     reshape: Reshape;
     rnn: RNN;
     simple_rnn: SimpleRNN;

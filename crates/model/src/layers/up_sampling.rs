@@ -1,21 +1,11 @@
 //! Larger space.
 
+use super::preprocessing::Interpolation;
 use super::window::{ChannelsLast, Sizes, channels, class};
 use super::{Config, Context, Layer, Weights};
 use crate::config;
 use ibex_core::{Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
-
-/// How [`UpSampling`] finds elements between those of its input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Interpolation {
-    /// Each element again and again.
-    #[default]
-    Nearest,
-    /// A straight line between the centers of neighbours, for images only.
-    Bilinear,
-}
 
 /// Each space axis `size` times as long: `(batch, space.., channels)` to `(batch, space * size.., channels)` with `N` space axes. No weights.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,11 +70,13 @@ impl<const N: usize> Layer for UpSampling<N> {
     }
 
     fn call(&self, x: &Tensor, _cx: &mut Context) -> Result<Tensor> {
-        let grow = match self.interpolation {
-            Interpolation::Nearest => repeated,
-            Interpolation::Bilinear => between,
-        };
-        Ok(self.size.0.iter().enumerate().fold(x.clone(), |x, (i, &size)| grow(&x, i + 1, size)))
+        if self.interpolation == Interpolation::Nearest {
+            return Ok(self.size.0.iter().enumerate().fold(x.clone(), |x, (i, &size)| repeated(&x, i + 1, size)));
+        }
+        match self.size.0[..] {
+            [height, width] => self.interpolation.resize(x, [x.dim(1) * height, x.dim(2) * width], false),
+            _ => Err(Error::unsupported("only images, of two space axes, can be interpolated; use the nearest element")),
+        }
     }
 }
 
@@ -100,24 +92,3 @@ fn repeated(x: &Tensor, axis: usize, size: usize) -> Tensor {
     x.unsqueeze(axis as isize + 1).broadcast_to(shape).reshape(longer)
 }
 
-/// Linear interpolation along an axis: a product with a matrix of two weights for each output.
-fn between(x: &Tensor, axis: usize, size: usize) -> Tensor {
-    if x.check().is_err() || size == 1 {
-        return x.clone();
-    }
-    let n = x.dim(axis as isize);
-    let mut weights = vec![0f32; n * size * n];
-    for (at, row) in weights.chunks_mut(n.max(1)).enumerate() {
-        // The centre of the output element among those of the input; outside of them is their border.
-        let place = ((at as f32 + 0.5) / size as f32 - 0.5).clamp(0.0, n as f32 - 1.0);
-        let first = place.floor();
-        row[first as usize] += 1.0 - (place - first);
-        row[(first as usize + 1).min(n - 1)] += place - first;
-    }
-    let weights = Tensor::from_vec(weights, [n * size, n]).cast(x.dtype());
-    let (before, after) = (&x.shape()[..axis], &x.shape()[axis + 1..]);
-    let rows = x.reshape([before.iter().product(), n, after.iter().product::<usize>()]);
-    let shape = [before, &[n * size], after].concat();
-    let batch = [rows.dim(0), n * size, n];
-    weights.broadcast_to(batch).matmul(rows).reshape(shape)
-}

@@ -11,6 +11,7 @@ mod losses;
 mod metrics;
 mod mixed;
 mod optimizers;
+mod preprocessing;
 mod recurrent;
 mod rules;
 mod training;

@@ -68,8 +68,11 @@ pub mod prelude {
     pub use crate::config::{self, Config};
     pub use crate::data::{Dataset, Split};
     pub use crate::layers::{
-        Add, Average, AveragePooling2D, BatchNormalization, Concatenate, Context, Conv2D, Dense, Dropout, Embedding,
-        Flatten, FromConfig, LSTM, Layer, MaxPooling2D, Maximum, Minimum, Multiply, Reshape, Subtract, Weights,
+        ActivityRegularization, Add, AdditiveAttention, AlphaDropout, Attention, Average, AveragePooling2D,
+        BatchNormalization, Concatenate, Context, Conv2D, Dense, Dot, Dropout, ELU, Embedding, Flatten, FromConfig,
+        GaussianDropout, GaussianNoise, GroupNormalization, Identity, LSTM, Lambda, Layer, LayerNormalization,
+        LeakyReLU, MaxPooling2D, Maximum, Minimum, MultiHeadAttention, Multiply, PReLU, RMSNormalization, ReLU,
+        Reshape, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D, Subtract, UnitNormalization, Weights,
     };
     pub use crate::losses::{
         BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,

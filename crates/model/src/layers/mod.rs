@@ -2,17 +2,21 @@
 //!
 //! To add one, write its file and its line in the `layers!` list below.
 
+mod affine;
 mod context;
+mod lambda;
 mod weights;
 mod window;
 
+pub use attention::ScoreMode;
 pub use context::Context;
 pub(crate) use context::{Pass, floats_as};
+pub use lambda::Lambda;
 pub(crate) use weights::Draw;
 pub use weights::{Weight, Weights};
 pub use window::Pair;
 
-use crate::config::{self, Config};
+use crate::config::{self, Axes, Config};
 use crate::graph::{Instance, SymbolicInputs, SymbolicTensor};
 use crate::policy::DTypePolicy;
 use ibex_core::{Data, Error, ErrorKind, Result, Shape, Tensor};
@@ -20,6 +24,20 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::panic::Location;
 use std::sync::{PoisonError, RwLock};
+
+/// Methods that set a field of a layer: `axis: isize` takes one, `bias_constraint: impl Into<Option<Constraint>>` what becomes one; `in` names the
+/// field that it is a field of.
+macro_rules! options {
+    ($name:ident { $($(#[$doc:meta])* $field:ident $(in $part:ident)?: $type:ty,)+ }) => {
+        impl $name { $(
+            $(#[$doc])*
+            pub fn $field(mut self, $field: $type) -> Self {
+                self $(. $part)? .$field = $field.into();
+                self
+            }
+        )+ }
+    };
+}
 
 /// Declares the layer files and makes their layers known to [`from_config`].
 macro_rules! layers {
@@ -38,17 +56,28 @@ macro_rules! layers {
 
 layers! {
     activation: Activation;
+    attention: AdditiveAttention, Attention;
     batch_normalization: BatchNormalization;
     conv2d: Conv2D;
     dense: Dense;
-    dropout: Dropout;
+    dot: Dot;
+    dropout: AlphaDropout, Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D;
     embedding: Embedding;
     flatten: Flatten;
+    group_normalization: GroupNormalization;
+    identity: ActivityRegularization, Identity;
+    layer_normalization: LayerNormalization;
     lstm: LSTM;
     merge: Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract;
+    multi_head_attention: MultiHeadAttention;
+    noise: GaussianDropout, GaussianNoise;
     operator: Operator;
     pooling2d: MaxPooling2D, AveragePooling2D;
+    rectifiers: ELU, LeakyReLU, PReLU, ReLU;
     reshape: Reshape;
+    rms_normalization: RMSNormalization;
+    softmax: Softmax;
+    unit_normalization: UnitNormalization;
 }
 
 /// A step of a model: what weights it has, and how it computes its output.
@@ -222,6 +251,18 @@ pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Layer>> {
             ),
         )),
     }
+}
+
+/// The axes that a layer works along, as numbers from the front in order; none of them is the batch.
+pub(crate) fn inner_axes(input: &Shape, axes: &Axes) -> Result<Vec<usize>> {
+    let found = axes.list().iter().map(|&axis| input.axis(axis).filter(|&axis| axis > 0));
+    let mut found = found.collect::<Option<Vec<usize>>>().unwrap_or_default();
+    found.sort_unstable();
+    if found.is_empty() || found.windows(2).any(|pair| pair[0] == pair[1]) {
+        let text = format!("input {input} does not have the axes {:?}; the batch axis 0 can not be one", axes.list());
+        return Err(Error::shape(text));
+    }
+    Ok(found)
 }
 
 /// The last axis of an input, which must be there.

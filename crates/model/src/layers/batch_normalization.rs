@@ -1,7 +1,9 @@
 //! Batch normalisation.
 
+use super::affine::{Affine, affine_options};
 use super::{Config, Context, Layer, Weights};
-use crate::{Initializer, config};
+use crate::losses::EPSILON;
+use crate::{Constraint, Initializer, Regularizer, config};
 use ibex_core::{DType, Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// While training, mean and (biased) variance are those of the batch, and the moving averages become `moving * momentum + batch * (1 - momentum)`;
 /// otherwise they are the moving averages; a frozen layer uses those in training too, as in Keras.
+/// Steps that a mask takes out do not count in the moments of the batch.
 ///
 /// Computes in `f32` under every policy, and rounds its result.
 ///
@@ -19,10 +22,8 @@ pub struct BatchNormalization {
     axis: isize,
     momentum: f64,
     epsilon: f64,
-    center: bool,
-    scale: bool,
-    beta_initializer: Initializer,
-    gamma_initializer: Initializer,
+    #[serde(flatten)]
+    affine: Affine,
     moving_mean_initializer: Initializer,
     moving_variance_initializer: Initializer,
 }
@@ -33,10 +34,7 @@ impl Default for BatchNormalization {
             axis: -1,
             momentum: 0.99,
             epsilon: 1e-3,
-            center: true,
-            scale: true,
-            beta_initializer: Initializer::Zeros,
-            gamma_initializer: Initializer::Ones,
+            affine: Affine::default(),
             moving_mean_initializer: Initializer::Zeros,
             moving_variance_initializer: Initializer::Ones,
         }
@@ -49,41 +47,6 @@ impl BatchNormalization {
         BatchNormalization::default()
     }
 
-    /// The axis whose elements are normalised each for itself; counts from the end if negative. -1 by default.
-    pub fn axis(self, axis: isize) -> Self {
-        BatchNormalization { axis, ..self }
-    }
-
-    /// Share of the moving averages that is kept in a step; 0.99 by default.
-    pub fn momentum(self, momentum: f64) -> Self {
-        BatchNormalization { momentum, ..self }
-    }
-
-    /// Added to the variance; 0.001 by default.
-    pub fn epsilon(self, epsilon: f64) -> Self {
-        BatchNormalization { epsilon, ..self }
-    }
-
-    /// With or without `beta`; with by default.
-    pub fn center(self, center: bool) -> Self {
-        BatchNormalization { center, ..self }
-    }
-
-    /// With or without `gamma`; with by default.
-    pub fn scale(self, scale: bool) -> Self {
-        BatchNormalization { scale, ..self }
-    }
-
-    /// How `beta` starts.
-    pub fn beta_initializer(self, beta_initializer: Initializer) -> Self {
-        BatchNormalization { beta_initializer, ..self }
-    }
-
-    /// How `gamma` starts.
-    pub fn gamma_initializer(self, gamma_initializer: Initializer) -> Self {
-        BatchNormalization { gamma_initializer, ..self }
-    }
-
     fn position(&self, input: &Shape) -> Result<usize> {
         let axis = input.axis(self.axis).filter(|&axis| axis > 0);
         axis.ok_or_else(|| {
@@ -91,6 +54,21 @@ impl BatchNormalization {
         })
     }
 }
+
+options! { BatchNormalization {
+    /// The axis whose elements are normalised each for itself; counts from the end if negative. -1 by default.
+    axis: isize,
+    /// Share of the moving averages that is kept in a step; 0.99 by default.
+    momentum: f64,
+    /// Added to the variance; 0.001 by default.
+    epsilon: f64,
+    /// How the moving mean starts.
+    moving_mean_initializer: Initializer,
+    /// How the moving variance starts.
+    moving_variance_initializer: Initializer,
+} }
+
+affine_options!(BatchNormalization);
 
 impl Layer for BatchNormalization {
     fn class_name(&self) -> &'static str {
@@ -103,12 +81,7 @@ impl Layer for BatchNormalization {
 
     fn build(&self, weights: &mut Weights, input: &Shape) -> Result<()> {
         let len = input[self.position(input)?];
-        if self.scale {
-            weights.add("gamma", [len], self.gamma_initializer)?;
-        }
-        if self.center {
-            weights.add("beta", [len], self.beta_initializer)?;
-        }
+        self.affine.build(weights, &[len])?;
         weights.add_state("moving_mean", [len], self.moving_mean_initializer)?;
         weights.add_state("moving_variance", [len], self.moving_variance_initializer)?;
         Ok(())
@@ -120,27 +93,39 @@ impl Layer for BatchNormalization {
         let others: Vec<isize> = (0..x.rank()).filter(|&a| a != axis).map(|a| a as isize).collect();
         let mut aligned = vec![1; x.rank()];
         aligned[axis] = x.shape()[axis];
-        let weight = |cx: &Context, name: &str| cx.weight_as(name, DType::F32).reshape(aligned.clone());
+        let moving = |cx: &Context, name: &str| cx.weight(name).reshape(&aligned[..]);
 
         let (mean, variance) = if cx.training() && cx.trainable() {
-            let [mean, variance] = x.moments_keep(&others);
+            let [mean, variance] = match cx.mask(0) {
+                Some(mask) => masked_moments(&x, &mask, &others)?,
+                None => x.moments_keep(&others),
+            };
             for (name, batch) in [("moving_mean", &mean), ("moving_variance", &variance)] {
                 let batch = batch.stop_gradient().reshape([x.shape()[axis]]);
                 cx.assign(name, &(cx.weight(name) * self.momentum + batch * (1.0 - self.momentum)))?;
             }
             (mean, variance)
         } else {
-            (weight(cx, "moving_mean"), weight(cx, "moving_variance"))
+            (moving(cx, "moving_mean"), moving(cx, "moving_variance"))
         };
-        let mut factor = (variance + self.epsilon).rsqrt();
-        if self.scale {
-            factor = factor * weight(cx, "gamma");
-        }
         // Subtracting the mean first keeps what a large mean would round away.
-        let mut y = (x - mean) * factor;
-        if self.center {
-            y = y + weight(cx, "beta");
-        }
-        Ok(y.cast(cx.compute_dtype()))
+        Ok(self.affine.apply(x - mean, (variance + self.epsilon).rsqrt(), &aligned, cx))
     }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+}
+
+/// Mean and variance of the steps that count.
+fn masked_moments(x: &Tensor, mask: &Tensor, axes: &[isize]) -> Result<[Tensor; 2]> {
+    if mask.rank() + 1 != x.rank() {
+        let text = format!("the mask {} must have one axis less than the input {}", mask.shape(), x.shape());
+        return Err(Error::shape(text));
+    }
+    let mask = mask.unsqueeze(-1).broadcast_to(x.shape());
+    let count = mask.cast(DType::F32).sum_keep(axes) + EPSILON;
+    let mean = mask.select(x, 0.0).sum_keep(axes) / &count;
+    let variance = mask.select(x - &mean, 0.0).square().sum_keep(axes) / count;
+    Ok([mean, variance])
 }

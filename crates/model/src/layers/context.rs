@@ -2,6 +2,7 @@
 
 use super::Weight;
 use crate::policy::DTypePolicy;
+use crate::regularizers::Regularizer;
 use ibex_core::{DType, Error, Result, Tensor};
 
 /// One trace through a model, which all of its layers share.
@@ -151,6 +152,14 @@ impl<'a, 'p> Context<'a, 'p> {
     /// Adds a scalar term to the loss.
     pub fn add_loss(&mut self, loss: Tensor) {
         self.pass.losses.push(loss);
+    }
+
+    /// Adds what a regularizer gives for an output, divided by the size of the batch: Keras's `activity_regularizer`.
+    pub fn penalize(&mut self, regularizer: Option<Regularizer>, output: &Tensor) {
+        if let Some(regularizer) = regularizer {
+            let batch = output.shape().first().map_or(1.0, |&batch| batch.max(1) as f32);
+            self.add_loss(regularizer.penalty(&output.cast(DType::F32)) / batch);
+        }
     }
 
     fn find(&self, name: &str) -> Result<&Weight> {

@@ -1,7 +1,7 @@
 //! Fully connected layer.
 
 use super::{Config, Context, Layer, Weights, features};
-use crate::{Activation, Initializer, config};
+use crate::{Activation, Constraint, Initializer, Regularizer, config};
 use ibex_core::{Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,11 @@ pub struct Dense {
     use_bias: bool,
     kernel_initializer: Initializer,
     bias_initializer: Initializer,
+    kernel_regularizer: Option<Regularizer>,
+    bias_regularizer: Option<Regularizer>,
+    activity_regularizer: Option<Regularizer>,
+    kernel_constraint: Option<Constraint>,
+    bias_constraint: Option<Constraint>,
 }
 
 impl Default for Dense {
@@ -26,6 +31,11 @@ impl Default for Dense {
             use_bias: true,
             kernel_initializer: Initializer::GlorotUniform,
             bias_initializer: Initializer::Zeros,
+            kernel_regularizer: None,
+            bias_regularizer: None,
+            activity_regularizer: None,
+            kernel_constraint: None,
+            bias_constraint: None,
         }
     }
 }
@@ -35,27 +45,28 @@ impl Dense {
     pub fn new(units: usize) -> Self {
         Dense { units, ..Dense::default() }
     }
-
-    /// Applied to the result.
-    pub fn activation(self, activation: Activation) -> Self {
-        Dense { activation, ..self }
-    }
-
-    /// With or without bias; with by default.
-    pub fn use_bias(self, use_bias: bool) -> Self {
-        Dense { use_bias, ..self }
-    }
-
-    /// How the kernel starts.
-    pub fn kernel_initializer(self, kernel_initializer: Initializer) -> Self {
-        Dense { kernel_initializer, ..self }
-    }
-
-    /// How the bias starts.
-    pub fn bias_initializer(self, bias_initializer: Initializer) -> Self {
-        Dense { bias_initializer, ..self }
-    }
 }
+
+options! { Dense {
+    /// Applied to the result.
+    activation: Activation,
+    /// With or without bias; with by default.
+    use_bias: bool,
+    /// How the kernel starts.
+    kernel_initializer: Initializer,
+    /// How the bias starts.
+    bias_initializer: Initializer,
+    /// What the kernel adds to the loss.
+    kernel_regularizer: impl Into<Option<Regularizer>>,
+    /// What the bias adds to the loss.
+    bias_regularizer: impl Into<Option<Regularizer>>,
+    /// What the output adds to the loss, divided by the size of the batch.
+    activity_regularizer: impl Into<Option<Regularizer>>,
+    /// What the kernel is made to keep to after every step.
+    kernel_constraint: impl Into<Option<Constraint>>,
+    /// What the bias is made to keep to after every step.
+    bias_constraint: impl Into<Option<Constraint>>,
+} }
 
 impl Layer for Dense {
     fn class_name(&self) -> &'static str {
@@ -67,9 +78,15 @@ impl Layer for Dense {
     }
 
     fn build(&self, weights: &mut Weights, input: &Shape) -> Result<()> {
-        weights.add("kernel", [features(input)?, self.units], self.kernel_initializer)?;
+        weights
+            .add("kernel", [features(input)?, self.units], self.kernel_initializer)?
+            .regularized(self.kernel_regularizer)
+            .constrained(self.kernel_constraint.clone());
         if self.use_bias {
-            weights.add("bias", [self.units], self.bias_initializer)?;
+            weights
+                .add("bias", [self.units], self.bias_initializer)?
+                .regularized(self.bias_regularizer)
+                .constrained(self.bias_constraint.clone());
         }
         Ok(())
     }
@@ -79,6 +96,12 @@ impl Layer for Dense {
         if self.use_bias {
             y = y + cx.weight("bias");
         }
-        Ok(self.activation.activate(&y))
+        let y = self.activation.activate(&y);
+        cx.penalize(self.activity_regularizer, &y);
+        Ok(y)
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! To add one, write its file and its line in the `layers!` list below.
 
+mod affine;
 mod cell;
 mod context;
 mod convolution;
+mod lambda;
 mod recurrent;
 mod weights;
 mod window;
@@ -18,6 +20,8 @@ pub use lstm::LSTMCell;
 pub use preprocessing::{Factor, FillMode, Flips, Interpolation, OutputMode, Sampling, Statistic, affine_transform};
 pub use recurrent::Sequence;
 pub use simple_rnn::SimpleRNNCell;
+pub use attention::ScoreMode;
+pub use lambda::Lambda;
 pub(crate) use weights::Draw;
 pub use weights::{Weight, Weights};
 pub use window::Sizes;
@@ -33,7 +37,7 @@ pub use {
     up_sampling::UpSampling,
 };
 
-use crate::config::{self, Config, Part};
+use crate::config::{self, Axes, Config, Part};
 use crate::graph::{Instance, SymbolicInputs, SymbolicTensor};
 use crate::policy::DTypePolicy;
 use ibex_core::{Data, Error, ErrorKind, Result, Shape, Tensor};
@@ -42,6 +46,20 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::panic::Location;
 use std::sync::{Arc, PoisonError, RwLock};
+
+/// Methods that set a field of a layer: `axis: isize` takes one, `bias_constraint: impl Into<Option<Constraint>>` what becomes one; `in` names the
+/// field that it is a field of.
+macro_rules! options {
+    ($name:ident { $($(#[$doc:meta])* $field:ident $(in $part:ident)?: $type:ty,)+ }) => {
+        impl $name { $(
+            $(#[$doc])*
+            pub fn $field(mut self, $field: $type) -> Self {
+                self $(. $part)? .$field = $field.into();
+                self
+            }
+        )+ }
+    };
+}
 
 /// Declares the layer files and makes their layers known to [`from_config`].
 macro_rules! layers {
@@ -60,6 +78,7 @@ macro_rules! layers {
 
 layers! {
     activation: Activation;
+    attention: AdditiveAttention, Attention;
     batch_normalization: BatchNormalization;
     bidirectional: Bidirectional;
     borders: Cropping1D, Cropping2D, Cropping3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D;
@@ -67,15 +86,21 @@ layers! {
     conv_transpose: Conv1DTranspose, Conv2DTranspose, Conv3DTranspose;
     dense: Dense;
     depthwise_conv: DepthwiseConv1D, DepthwiseConv2D;
-    dropout: Dropout;
     embedding: Embedding;
     flatten: Flatten;
     gru: GRU;
     global_pooling: GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D,
         GlobalMaxPooling3D;
+    dot: Dot;
+    dropout: AlphaDropout, Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D;
+    group_normalization: GroupNormalization;
+    identity: ActivityRegularization, Identity;
+    layer_normalization: LayerNormalization;
     lstm: LSTM;
     masking: Masking;
     merge: Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract;
+    multi_head_attention: MultiHeadAttention;
+    noise: GaussianDropout, GaussianNoise;
     operator: Operator;
     permute: Permute;
     pooling: AveragePooling1D, AveragePooling2D, AveragePooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D;
@@ -88,6 +113,10 @@ layers! {
     time_distributed: TimeDistributed;
     separable_conv: SeparableConv1D, SeparableConv2D;
     up_sampling: UpSampling1D, UpSampling2D, UpSampling3D;
+    rectifiers: ELU, LeakyReLU, PReLU, ReLU;
+    rms_normalization: RMSNormalization;
+    softmax: Softmax;
+    unit_normalization: UnitNormalization;
 }
 
 /// A step of a model: what weights it has, and how it computes its output.
@@ -293,6 +322,18 @@ impl<'de> Deserialize<'de> for LayerBox {
         let Part { class_name, config } = Part::deserialize(deserializer)?;
         from_config(&class_name, config).map(|layer| LayerBox(layer.into())).map_err(serde::de::Error::custom)
     }
+}
+
+/// The axes that a layer works along, as numbers from the front in order; none of them is the batch.
+pub(crate) fn inner_axes(input: &Shape, axes: &Axes) -> Result<Vec<usize>> {
+    let found = axes.list().iter().map(|&axis| input.axis(axis).filter(|&axis| axis > 0));
+    let mut found = found.collect::<Option<Vec<usize>>>().unwrap_or_default();
+    found.sort_unstable();
+    if found.is_empty() || found.windows(2).any(|pair| pair[0] == pair[1]) {
+        let text = format!("input {input} does not have the axes {:?}; the batch axis 0 can not be one", axes.list());
+        return Err(Error::shape(text));
+    }
+    Ok(found)
 }
 
 /// The last axis of an input, which must be there.

@@ -11,7 +11,26 @@ use std::path::Path;
 pub struct Array {
     pub shape: Vec<usize>,
     dtype: String,
+    #[serde(deserialize_with = "numbers")]
     pub data: Vec<f64>,
+}
+
+/// Numbers, or truth values as 0 and 1.
+fn numbers<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Vec<f64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Number(f64),
+        Truth(bool),
+    }
+    let list = Vec::<Number>::deserialize(from)?;
+    Ok(list
+        .into_iter()
+        .map(|n| match n {
+            Number::Number(n) => n,
+            Number::Truth(t) => f64::from(u8::from(t)),
+        })
+        .collect())
 }
 
 impl Array {

@@ -79,7 +79,7 @@ macro_rules! borders {
     ($($name:ident $field:ident [$one:ident $two:ident $three:ident] $lengths:literal $doc:literal $call:expr;)+) => { $(
         #[doc = $doc]
         ///
-        #[doc = concat!("`(batch, space.., channels)` to `(batch, ", $lengths, ", channels)` with `N` space axes; 1 on each side by default.")]
+        #[doc = concat!("`(batch, space.., channels)` to `(batch, ", $lengths, ", channels)` with `N` space axes; 1 on each side by default, 0 for `Cropping2D`.")]
         /// No weights.
         #[derive(Clone, Debug, Serialize, Deserialize)]
         #[serde(default, bound = "")]
@@ -97,7 +97,9 @@ macro_rules! borders {
 
         impl<const N: usize> Default for $name<N> {
             fn default() -> Self {
-                $name { $field: 1.into(), data_format: ChannelsLast }
+                // Keras's numbers: Cropping2D alone takes nothing away.
+                let n = usize::from(class::<N>([stringify!($one), stringify!($two), stringify!($three)]) != "Cropping2D");
+                $name { $field: n.into(), data_format: ChannelsLast }
             }
         }
 

@@ -118,7 +118,7 @@ def masked():
     mask = np.array([[1, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]], bool)
     layer = keras.layers.GlobalAveragePooling1D()
     f = lambda x: jnp.sum(layer(x, mask=jnp.asarray(mask)) * upstream)
-    return {"x": g.arr(x), "mask": g.arr(mask), "output": g.arr(layer(x, mask=jnp.asarray(mask))), "upstream": g.arr(upstream),
+    return {"x": g.arr(x), "mask": g.arr(mask.astype(g.FLOAT)), "output": g.arr(layer(x, mask=jnp.asarray(mask))), "upstream": g.arr(upstream),
             "grad": g.arr(jax.grad(f)(jnp.asarray(x)))}
 
 

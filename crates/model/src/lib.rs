@@ -68,8 +68,10 @@ pub mod prelude {
     pub use crate::config::{self, Config};
     pub use crate::data::{Dataset, Split};
     pub use crate::layers::{
-        Add, Average, AveragePooling2D, BatchNormalization, Concatenate, Context, Conv2D, Dense, Dropout, Embedding,
-        Flatten, FromConfig, LSTM, Layer, MaxPooling2D, Maximum, Minimum, Multiply, Reshape, Subtract, Weights,
+        Add, Average, AveragePooling2D, BatchNormalization, CategoryEncoding, CenterCrop, Concatenate, Context, Conv2D,
+        Dense, Discretization, Dropout, Embedding, Flatten, FromConfig, IntegerLookup, LSTM, Layer, MaxPooling2D,
+        Maximum, Minimum, Multiply, Normalization, RandomBrightness, RandomContrast, RandomCrop, RandomFlip,
+        RandomRotation, RandomTranslation, RandomZoom, Rescaling, Reshape, Resizing, Subtract, Weights,
     };
     pub use crate::losses::{
         BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,

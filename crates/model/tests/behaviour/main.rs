@@ -1,5 +1,6 @@
 //! What users meet: fitting, stopping, saving, loading, summaries, mistakes.
 
+mod augmentation;
 #[path = "../common/mod.rs"]
 mod common;
 mod files;

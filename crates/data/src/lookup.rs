@@ -226,7 +226,7 @@ impl StringLookup {
     /// `Value` if there is no vocabulary yet, or for an unknown string that has no place.
     pub fn transform<T: AsRef<str>>(&self, strings: impl IntoIterator<Item = T>) -> Result<Tensor> {
         let result = self.transform_rows([strings], None)?;
-        Ok(result.squeeze(0))
+        Ok(on_host(&result, &result.shape()[1..]))
     }
 
     /// Texts of many tokens as numbers: `(n, length)` with zeros after the shorter ones, `(n, length, places)` under [`TextMode::OneHot`],
@@ -325,4 +325,9 @@ impl StringLookup {
             ))),
         }
     }
+}
+
+/// In another shape, without leaving the host.
+pub(crate) fn on_host(x: &Tensor, shape: &[usize]) -> Tensor {
+    x.data().map_or_else(|| x.reshape(shape), |data| Tensor::from_data(data.clone(), shape))
 }

@@ -1,5 +1,6 @@
 //! Texts as numbers.
 
+use crate::lookup::on_host;
 use crate::{StringLookup, TextMode};
 use ibex_core::{Result, Tensor};
 
@@ -147,13 +148,15 @@ impl TextVectorization {
         &self.lookup
     }
 
-    /// Texts as numbers: `i32 (n, length)`, or `f32 (n, vocabulary)` under the modes of vectors.
+    /// Texts as numbers: `i32 (n, length)`, `i32 (n)` under [`SplitText::Whole`] without a length, or `f32 (n, vocabulary)` under the modes of vectors.
     ///
     /// # Errors
     /// As [`StringLookup::transform_rows`].
     pub fn transform<T: AsRef<str>>(&self, texts: impl IntoIterator<Item = T>) -> Result<Tensor> {
         let texts = texts.into_iter().map(|text| self.tokens(text.as_ref()));
-        self.lookup.transform_rows(texts, self.output_sequence_length)
+        let rows = self.lookup.transform_rows(texts, self.output_sequence_length)?;
+        let one_each = self.split == SplitText::Whole && self.ngrams.is_empty() && rows.shape()[1..] == [1];
+        Ok(if one_each && self.output_sequence_length.is_none() { on_host(&rows, &rows.shape()[..1]) } else { rows })
     }
 
     /// The tokens of a text.

@@ -1,5 +1,6 @@
 //! What users meet: fitting, stopping, saving, loading, summaries, mistakes.
 
+mod augmentation;
 mod callbacks;
 #[path = "../common/mod.rs"]
 mod common;

@@ -120,7 +120,7 @@ impl Instance {
 
     /// Its weights, as declared: none before it stands in a model.
     pub fn weights(&self) -> &[Weight] {
-        self.0.weights.get().map_or(&[], |w| w)
+        self.0.weights.get().map_or(&[], Vec::as_slice)
     }
 
     /// Its weights, or as long as there are none some of the same shapes.

@@ -25,15 +25,59 @@ fn at_least(inputs: usize, least: usize) -> Result<()> {
     Err(Error::model(format!("takes at least {least} inputs, got {inputs}")))
 }
 
-/// A step counts where it counts in every input that has a mask; none if not all have one, as in Keras.
+/// A step counts where it counts in one of the inputs; no mask if not all inputs have one. As in Keras.
 fn common_mask(inputs: usize, cx: &Context) -> Option<Tensor> {
     let masks: Option<Vec<Tensor>> = (0..inputs).map(|i| cx.mask(i)).collect();
-    masks?.into_iter().reduce(|a, b| a.and(b))
+    masks?.into_iter().reduce(|a, b| a.or(b))
 }
 
-/// They differ in what they do to two elements, and at the end.
+/// The masks of inputs, each with as many axes as its input.
+fn element_masks(inputs: &[Tensor], cx: &Context) -> Vec<Option<Tensor>> {
+    let widen = |(i, x): (usize, &Tensor)| {
+        let mut mask = cx.mask(i)?;
+        while mask.rank() < x.rank() {
+            mask = mask.unsqueeze(-1);
+        }
+        Some(mask)
+    };
+    inputs.iter().enumerate().map(widen).collect()
+}
+
+/// The product, in which masked elements do not count; 0 where none counts.
+fn product(inputs: &[Tensor], masks: &[Option<Tensor>]) -> Option<Tensor> {
+    let counted = inputs.iter().zip(masks).map(|(x, mask)| match mask {
+        Some(mask) => mask.broadcast_to(x.shape()).select(x, 1.0),
+        None => x.clone(),
+    });
+    let product = counted.reduce(|a, b| a * b)?;
+    let any = masks.iter().cloned().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().reduce(|a, b| a.or(b)));
+    Some(match any {
+        Some(any) => any.broadcast_to(product.shape()).select(product, 0.0),
+        None => product,
+    })
+}
+
+/// The largest (or smallest) element, of those that are not masked.
+fn extreme(inputs: &[Tensor], masks: &[Option<Tensor>], pick: fn(&Tensor, &Tensor) -> Tensor) -> Option<Tensor> {
+    let (mut best, mut counts) = (inputs.first()?.clone(), masks.first().cloned().flatten());
+    for (x, mask) in inputs.iter().zip(masks).skip(1) {
+        let shape = x.shape().broadcast(best.shape()).unwrap_or_else(|| x.shape().clone());
+        let mut x = x.clone();
+        if let Some(mask) = mask {
+            x = mask.broadcast_to(&shape).select(&x, &best);
+        }
+        if let Some(counts) = &counts {
+            best = counts.broadcast_to(&shape).select(&best, &x);
+        }
+        counts = counts.zip(mask.as_ref()).map(|(a, b)| a.or(b));
+        best = pick(&best, &x);
+    }
+    Some(best)
+}
+
+/// They differ in what they make of the inputs and their masks.
 macro_rules! merges {
-    ($($name:ident $doc:literal $fold:expr;)+) => { $(
+    ($($name:ident $doc:literal $merge:expr;)+) => { $(
         #[doc = $doc]
         ///
         /// Two or more inputs `(batch, ..)` of shapes that broadcast to each other. No weights.
@@ -63,54 +107,28 @@ macro_rules! merges {
 
             fn call_all(&self, inputs: &[Tensor], cx: &mut Context) -> Result<Vec<Tensor>> {
                 at_least(inputs.len(), 2)?;
+                let masks = element_masks(inputs, cx);
                 cx.set_mask(common_mask(inputs.len(), cx));
-                let fold: fn(Tensor, Tensor) -> Tensor = $fold;
-                let merged = aligned(inputs).into_iter().reduce(fold).unwrap_or_else(|| inputs[0].clone());
-                Ok(vec![self.finish(merged, inputs.len())])
+                let merge: fn(&[Tensor], &[Option<Tensor>]) -> Option<Tensor> = $merge;
+                let merged = merge(&aligned(inputs), &masks);
+                Ok(vec![merged.ok_or_else(|| Error::model(format!("takes exactly 2 inputs, got {}", inputs.len())))?])
             }
         }
     )+ };
+}
+
+fn sum(inputs: &[Tensor]) -> Option<Tensor> {
+    inputs.iter().cloned().reduce(|a, b| a + b)
 }
 
 merges! {
-    Add "The sum of the inputs, element by element." |a, b| a + b;
-    Subtract "The first input without the second, element by element; it takes exactly two." |a, b| a - b;
-    Multiply "The product of the inputs, element by element." |a, b| a * b;
-    Average "The mean of the inputs, element by element." |a, b| a + b;
-    Maximum "The largest of the inputs, element by element." |a, b| a.maximum(b);
-    Minimum "The smallest of the inputs, element by element." |a, b| a.minimum(b);
-}
-
-/// What is done to the result in the end.
-trait Finish {
-    fn finish(&self, merged: Tensor, inputs: usize) -> Tensor;
-}
-
-macro_rules! as_it_is {
-    ($($name:ident)+) => { $(
-        impl Finish for $name {
-            fn finish(&self, merged: Tensor, _inputs: usize) -> Tensor {
-                merged
-            }
-        }
-    )+ };
-}
-
-as_it_is! { Add Multiply Maximum Minimum }
-
-impl Finish for Subtract {
-    fn finish(&self, merged: Tensor, inputs: usize) -> Tensor {
-        match inputs {
-            2 => merged,
-            _ => Tensor::poisoned(Error::model(format!("takes exactly 2 inputs, got {inputs}"))),
-        }
-    }
-}
-
-impl Finish for Average {
-    fn finish(&self, merged: Tensor, inputs: usize) -> Tensor {
-        merged / inputs as f32
-    }
+    Add "The sum of the inputs, element by element." |x, _| sum(x);
+    Subtract "The first input without the second, element by element; it takes exactly two."
+        |x, _| if let [a, b] = x { Some(a - b) } else { None };
+    Multiply "The product of the inputs, element by element." product;
+    Average "The mean of the inputs, element by element." |x, _| Some(sum(x)? / x.len() as f32);
+    Maximum "The largest of the inputs, element by element." |x, masks| extreme(x, masks, |a, b| a.maximum(b));
+    Minimum "The smallest of the inputs, element by element." |x, masks| extreme(x, masks, |a, b| a.minimum(b));
 }
 
 /// The inputs one after another along an axis: shapes are equal but for it. No weights.
@@ -163,7 +181,7 @@ impl Layer for Concatenate {
 }
 
 impl Concatenate {
-    /// The masks side by side if steps are joined, else where all steps count; inputs without a mask count everywhere.
+    /// The masks side by side if steps are joined, else where one of them counts; inputs without a mask count everywhere.
     fn mask(&self, inputs: &[Tensor], cx: &Context) -> Option<Tensor> {
         (0..inputs.len()).find(|&i| cx.mask(i).is_some())?;
         let mask = |(i, x): (usize, &Tensor)| {
@@ -171,8 +189,8 @@ impl Concatenate {
         };
         let masks: Vec<Tensor> = inputs.iter().enumerate().map(mask).collect();
         match inputs[0].shape().axis(self.axis) {
-            Some(1) => Some(Tensor::concat(&masks, 1)),
-            _ => masks.into_iter().reduce(|a, b| a.and(b)),
+            Some(1) if inputs[0].rank() > 2 => Some(Tensor::concat(&masks, 1)),
+            _ => masks.into_iter().reduce(|a, b| a.or(b)),
         }
     }
 }

@@ -94,6 +94,10 @@ fn check(case: &Case, device: &Device) -> Result<()> {
     assert_close(&format!("{}: loss", case.name), &values, &case.values, TRAINING_TOLERANCE);
     for ((got, want), weight) in model.get_weights()?.iter().zip(&case.final_weights).zip(model.weights()) {
         let what = format!("{}: {}", case.name, weight.variable.name());
+        // The same number for all keys changes no softmax: its gradient is rounding noise, which Adam makes large.
+        if what.ends_with("key/bias") {
+            continue;
+        }
         assert_close(&what, &got.to_f64(), &want.data, TRAINING_TOLERANCE);
     }
     Ok(())

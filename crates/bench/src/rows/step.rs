@@ -119,30 +119,30 @@ fn resnet20() -> Result<Model> {
     };
     let normal = |x: &SymbolicTensor| BatchNormalization::new().apply(x);
     let input = Input::new([32, 32, 3]);
-    let mut x = Relu.apply(&normal(&conv(16, 3, 1).apply(&input)));
+    let mut x = Relu.apply(normal(&conv(16, 3, 1).apply(&input)));
     for (stage, filters) in [16, 32, 64].into_iter().enumerate() {
         for block in 0..3 {
             let halves = stage > 0 && block == 0;
             let strides = if halves { 2 } else { 1 };
-            let inner = Relu.apply(&normal(&conv(filters, 3, strides).apply(&x)));
+            let inner = Relu.apply(normal(&conv(filters, 3, strides).apply(&x)));
             let inner = normal(&conv(filters, 3, 1).apply(&inner));
             let short = if halves { conv(filters, 1, 2).apply(&x) } else { x };
-            x = Relu.apply(&Add::new().apply([&inner, &short]));
+            x = Relu.apply(Add::new().apply([&inner, &short]));
         }
     }
     let pooled = GlobalAveragePooling2D::new().apply(&x);
-    Model::new(&input, &Dense::new(10).activation(Softmax).apply(&pooled))
+    Model::new(&input, Dense::new(10).activation(Softmax).apply(&pooled))
 }
 
 /// A transformer's encoder block of 4 heads, 64 steps of 128 numbers.
 fn attention() -> Result<Model> {
     let input = Input::new([64, 128]);
     let seen = MultiHeadAttention::new(4, 32).apply([&input, &input]);
-    let x = LayerNormalization::new().apply(&Add::new().apply([&input, &seen]));
+    let x = LayerNormalization::new().apply(Add::new().apply([&input, &seen]));
     let wide = Dense::new(512).activation(Relu).apply(&x);
-    let x = LayerNormalization::new().apply(&Add::new().apply([&x, &Dense::new(128).apply(&wide)]));
+    let x = LayerNormalization::new().apply(Add::new().apply([&x, &Dense::new(128).apply(&wide)]));
     let pooled = GlobalAveragePooling1D::new().apply(&x);
-    Model::new(&input, &Dense::new(10).activation(Softmax).apply(&pooled))
+    Model::new(&input, Dense::new(10).activation(Softmax).apply(&pooled))
 }
 
 fn labels(n: usize, classes: usize) -> Tensor {

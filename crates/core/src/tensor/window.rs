@@ -273,13 +273,13 @@ fn conv_transpose_geometry(
     if cout != x[space + 1] {
         return bad_kernel("does not fit the input's channels");
     }
-    if let Some(more) = more {
-        if more.len() != space || more.iter().zip(&window.strides).any(|(more, stride)| more >= stride) {
-            return Err(Error::value(format!(
-                "conv_transpose: output padding {more:?} must be below strides {:?} along each axis",
-                window.strides
-            )));
-        }
+    if let Some(more) = more
+        && (more.len() != space || more.iter().zip(&window.strides).any(|(more, stride)| more >= stride))
+    {
+        return Err(Error::value(format!(
+            "conv_transpose: output padding {more:?} must be below strides {:?} along each axis",
+            window.strides
+        )));
     }
     let along = |(i, &len): (usize, &usize)| window.transposed_along(i, len, more.map(|more| more[i]));
     let along = x[1..=space].iter().enumerate().map(along).collect::<Result<Vec<_>>>();

@@ -126,7 +126,7 @@ impl Instance {
     /// Its weights, or as long as there are none some of the same shapes.
     pub(crate) fn any_weights(&self) -> &[Weight] {
         let sketched = || self.0.sketch.get().map_or(&[][..], |(_, weights)| weights);
-        self.0.weights.get().map_or_else(sketched, |weights| weights)
+        self.0.weights.get().map_or_else(sketched, Vec::as_slice)
     }
 
     /// The output for symbolic tensors; of several outputs the first. A mistake is kept in the result.

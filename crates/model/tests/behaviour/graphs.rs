@@ -52,7 +52,7 @@ fn arithmetic_on_symbolic_tensors() -> Result<()> {
 fn several_outputs_train_and_come_back_from_a_file() -> Result<()> {
     for device in devices() {
         let (image, number) = (Input::new([4, 4, 1]).named("image"), Input::new([2]).named("number"));
-        let x = Flatten::new().apply(&Conv2D::new(3, 2).activation(Relu).apply(&image));
+        let x = Flatten::new().apply(Conv2D::new(3, 2).activation(Relu).apply(&image));
         let x = Concatenate::new().apply([&x, &number]);
         let kind = Dense::new(3).named("kind").apply(&x);
         let size = Dense::new(1).named("size").apply(&x);
@@ -101,7 +101,7 @@ fn a_frozen_model_inside_of_another() -> Result<()> {
 
         base.set_trainable(false);
         let input = Input::new([6]);
-        let output = Dense::new(1).named("head").apply(&base.apply(&input));
+        let output = Dense::new(1).named("head").apply(base.apply(&input));
         let mut model = Model::new(&input, &output)?.on(&device);
         model.compile(Adam::new(0.05), MeanSquaredError::new(), ())?;
         let frozen = base.get_weights()?;
@@ -206,11 +206,11 @@ fn mistakes_name_the_layer_the_shapes_and_the_line() -> Result<()> {
     let (a, b) = (Input::new([3]), Input::new([4]));
     let line = line!() + 1;
     let bad = Add::new().named("sum").apply([&Dense::new(2).apply(&a), &b]);
-    let text = message(Model::new([&a, &b], &Dense::new(1).apply(&bad)));
+    let text = message(Model::new([&a, &b], Dense::new(1).apply(&bad)));
     for part in ["sum", "Add", "(None, 2)", "(None, 4)", &format!("graphs.rs:{line}")] {
         assert!(text.contains(part), "{part:?} is not in {text:?}");
     }
-    let missing = message(Model::new(&a, &Concatenate::new().apply([&a, &b])));
+    let missing = message(Model::new(&a, Concatenate::new().apply([&a, &b])));
     assert!(missing.contains("not among the model's inputs"), "{missing}");
     let twice = [Dense::new(2).named("d").apply(&a), Dense::new(2).named("d").apply(&a)];
     assert!(message(Model::new(&a, twice)).contains("two layers are named \"d\""));

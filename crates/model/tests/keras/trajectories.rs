@@ -30,30 +30,30 @@ fn model(name: &str) -> Result<Model> {
     match name {
         "mlp" => {
             let i = Input::new([6]);
-            let x = Dense::new(8).activation(Tanh).apply(&Dense::new(8).activation(Relu).apply(&i));
-            Model::new(&i, &Dense::new(1).apply(&x))
+            let x = Dense::new(8).activation(Tanh).apply(Dense::new(8).activation(Relu).apply(&i));
+            Model::new(&i, Dense::new(1).apply(&x))
         }
         "cnn" => {
             let i = Input::new([8, 8, 2]);
-            let x = BatchNormalization::new().apply(&Conv2D::new(4, 3).padding(Padding::Same).apply(&i));
-            let x = MaxPooling2D::new(2).apply(&Relu.apply(&x));
-            let x = BatchNormalization::new().momentum(0.9).apply(&Conv2D::new(6, 3).strides(2).apply(&x));
-            Model::new(&i, &Dense::new(3).activation(Softmax).apply(&Flatten::new().apply(&x)))
+            let x = BatchNormalization::new().apply(Conv2D::new(4, 3).padding(Padding::Same).apply(&i));
+            let x = MaxPooling2D::new(2).apply(Relu.apply(&x));
+            let x = BatchNormalization::new().momentum(0.9).apply(Conv2D::new(6, 3).strides(2).apply(&x));
+            Model::new(&i, Dense::new(3).activation(Softmax).apply(Flatten::new().apply(&x)))
         }
         "lstm" => {
             let i = Input::with_dtype([7], DType::I32);
-            let x = LSTM::new(5).apply(&Embedding::new(12, 4).mask_zero(true).apply(&i));
-            Model::new(&i, &Dense::new(1).activation(Sigmoid).apply(&x))
+            let x = LSTM::new(5).apply(Embedding::new(12, 4).mask_zero(true).apply(&i));
+            Model::new(&i, Dense::new(1).activation(Sigmoid).apply(&x))
         }
         "gru" => {
             let i = Input::new([6, 3]);
             let x = GRU::new(4).return_sequences(true).apply(&i);
-            Model::new(&i, &Dense::new(2).apply(&GRU::new(5).apply(&x)))
+            Model::new(&i, Dense::new(2).apply(GRU::new(5).apply(&x)))
         }
         "residual" => {
             let (a, b) = (Input::new([4, 4, 3]), Input::new([5]));
             let shared = Conv2D::new(3, 3).padding(Padding::Same).activation(Relu).shared();
-            let x = Add::new().apply([&a, &shared.apply(&shared.apply(&a))]);
+            let x = Add::new().apply([&a, &shared.apply(shared.apply(&a))]);
             let x = GlobalAveragePooling2D::new().apply(&x);
             let x = Concatenate::new().apply([&x, &Dense::new(4).activation(Relu).apply(&b)]);
             let kind = Dense::new(3).activation(Softmax).named("kind").apply(&x);
@@ -64,7 +64,7 @@ fn model(name: &str) -> Result<Model> {
             let x = LayerNormalization::new().apply(&(&i + MultiHeadAttention::new(2, 4).apply([&i, &i])));
             let wide = Dense::new(12).activation(Gelu).apply(&x);
             let x = LayerNormalization::new().apply(&(&x + Dense::new(8).apply(&wide)));
-            Model::new(&i, &Dense::new(3).activation(Softmax).apply(&GlobalAveragePooling1D::new().apply(&x)))
+            Model::new(&i, Dense::new(3).activation(Softmax).apply(GlobalAveragePooling1D::new().apply(&x)))
         }
         other => panic!("unknown model {other}"),
     }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 /// [`Layer::dtype`](crate::layers::Layer::dtype) for one of them.
 ///
 /// Weights, optimizer state and moving averages are `f32` under every policy, and so are losses, metrics and what
-/// [`predict`](crate::Sequential::predict) returns. A layer casts its float inputs and its weights to the compute type; what lies between layers
+/// [`predict`](crate::Model::predict) returns. A layer casts its float inputs and its weights to the compute type; what lies between layers
 /// takes half the memory under the mixed policies. Sums of matrix products, convolutions and reductions run in `f32` always and are rounded once.
 /// Some layers compute in `f32` inside, since `f16` would overflow or lose too much: `BatchNormalization`, and the recurrence of `LSTM`.
 ///

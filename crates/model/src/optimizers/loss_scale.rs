@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The factor starts at 2^15 and doubles after 2000 steps in a row with finite gradients. A step with an infinity or a NaN in any gradient leaves
 /// trained weights, optimizer state and the count of steps as they are, and halves the factor; moving averages that layers keep are written, as in Keras.
 /// All of this happens on the device; nothing is read back.
-/// [`Sequential::loss_scale`](crate::Sequential::loss_scale) reads the factor.
+/// [`Model::loss_scale`](crate::Model::loss_scale) reads the factor.
 #[derive(Debug)]
 pub struct LossScaleOptimizer {
     inner: Box<dyn Optimizer>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// A learning rate: a number that [`set_learning_rate`](crate::Sequential::set_learning_rate) can change, or a [`Schedule`].
+/// A learning rate: a number that [`set_learning_rate`](crate::Model::set_learning_rate) can change, or a [`Schedule`].
 #[derive(Clone, Debug)]
 pub enum LearningRate {
     /// A number.

@@ -88,6 +88,6 @@ macro_rules! groups {
 }
 
 groups! {
-    average_pool average_pool_grad binary cast compare composed conv conv_grad gather lstm lstm_grad matmul max_pool max_pool_grad
-    mixed movement one_hot pick pool random reduce scatter_add select special sum_pool sum_pool_grad train unary
+    average_pool average_pool_grad binary cast compare composed conv conv_grad conv_transpose gather lstm lstm_grad matmul max_pool
+    max_pool_grad mixed movement one_hot pick pool random reduce scatter_add select special sum_pool sum_pool_grad train unary
 }

@@ -8,22 +8,16 @@ use std::convert::identity;
 use std::fmt;
 use std::sync::Arc;
 
-/// Mean over the last axis, which a list of single numbers has not.
-fn last_mean(values: &Tensor) -> Tensor {
-    if values.rank() <= 1 { values.clone() } else { values.mean(&[-1]) }
-}
-
+/// Metrics that are the mean of a loss.
 macro_rules! means {
-    ($($(#[$doc:meta])* $class:ident $label:literal $direction:expr, $of:expr;)+) => { $(
+    ($($(#[$doc:meta])* $class:ident $label:literal $loss:ident;)+) => { $(
         metric! { $(#[$doc])* $class $label {} }
 
         impl Metric for $class {
-            described!($direction);
+            described!(Some(false));
 
             fn values(&self, y_true: &Tensor, y_pred: &Tensor, _sparse: bool) -> Result<Tensor> {
-                let y = dense_targets(&self.name, y_true, y_pred)?;
-                let of: fn(&Tensor, &Tensor) -> Tensor = $of;
-                Ok(of(&y, y_pred))
+                losses::$loss::new().call(y_true, y_pred)
             }
         }
     )+ };
@@ -31,40 +25,25 @@ macro_rules! means {
 
 means! {
     /// Mean of `(y_pred - y_true)^2`, from 0.
-    MeanSquaredError "mean_squared_error" Some(false), |y, p| last_mean(&(p - y).square());
+    MeanSquaredError "mean_squared_error" MeanSquaredError;
     /// Mean of `|y_pred - y_true|`, from 0.
-    MeanAbsoluteError "mean_absolute_error" Some(false), |y, p| last_mean(&(p - y).abs());
+    MeanAbsoluteError "mean_absolute_error" MeanAbsoluteError;
     /// Mean of `100 |y_true - y_pred| / max(|y_true|, 1e-7)`, from 0.
-    MeanAbsolutePercentageError "mean_absolute_percentage_error" Some(false),
-        |y, p| last_mean(&((y - p) / y.abs().maximum(EPSILON)).abs()) * 100.0;
+    MeanAbsolutePercentageError "mean_absolute_percentage_error" MeanAbsolutePercentageError;
     /// Mean of `(ln(1 + y_true) - ln(1 + y_pred))^2`, both at least 1e-7. From 0.
-    MeanSquaredLogarithmicError "mean_squared_logarithmic_error" Some(false),
-        |y, p| last_mean(&((p.maximum(EPSILON) + 1.0).log() - (y.maximum(EPSILON) + 1.0).log()).square());
+    MeanSquaredLogarithmicError "mean_squared_logarithmic_error" MeanSquaredLogarithmicError;
     /// Mean of `ln(cosh(y_pred - y_true))`, from 0.
-    LogCoshError "logcosh" Some(false), |y, p| {
-        let d = p - y;
-        last_mean(&(&d + (&d * -2.0).softplus() - std::f64::consts::LN_2))
-    };
+    LogCoshError "logcosh" LogCosh;
     /// Mean of `max(1 - y_true * y_pred, 0)`, from 0. Targets are -1 or 1; a batch of nothing but 0 and 1 is understood as such.
-    Hinge "hinge" Some(false), |y, p| last_mean(&(1.0 - signs(y) * p).relu());
+    Hinge "hinge" Hinge;
     /// Mean of `max(1 - y_true * y_pred, 0)^2`, from 0. Targets as for [`Hinge`].
-    SquaredHinge "squared_hinge" Some(false), |y, p| last_mean(&(1.0 - signs(y) * p).relu().square());
+    SquaredHinge "squared_hinge" SquaredHinge;
     /// Mean of `max(1 + max((1 - y_true) * y_pred) - sum(y_true * y_pred), 0)`, from 0, with one-hot targets.
-    CategoricalHinge "categorical_hinge" Some(false),
-        |y, p| (((1.0 - y) * p).max(&[-1]) - (y * p).sum(&[-1]) + 1.0).relu();
+    CategoricalHinge "categorical_hinge" CategoricalHinge;
     /// Mean of `sum(y_true * ln(y_true / y_pred))` over the last axis, both clipped to 1e-7..1. From 0.
-    KLDivergence "kl_divergence" Some(false), |y, p| {
-        let (y, p) = (y.clamp(EPSILON, 1.0), p.clamp(EPSILON, 1.0));
-        (&y * (&y / p).log()).sum(&[-1])
-    };
+    KLDivergence "kl_divergence" KLDivergence;
     /// Mean of `y_pred - y_true * ln(y_pred + 1e-7)`.
-    Poisson "poisson" Some(false), |y, p| last_mean(&(p - y * (p + EPSILON).log()));
-}
-
-/// -1 and 1 for targets of 0 and 1; others stay.
-fn signs(y: &Tensor) -> Tensor {
-    let binary = y.eq(0.0).or(y.eq(1.0)).cast(DType::F32).min(&[]).gt(0.5);
-    binary.select(y * 2.0 - 1.0, y)
+    Poisson "poisson" Poisson;
 }
 
 metric! {
@@ -106,8 +85,8 @@ macro_rules! along_axis {
 along_axis! {
     /// Mean of `sum(y_true * y_pred) / (|y_true| |y_pred|)` along an axis, from -1 to 1; 0 for a vector of zeros.
     CosineSimilarity "cosine_similarity" |y, p, axis| {
-        let unit = |x: &Tensor| x * x.square().sum_keep(&[axis]).rsqrt().minimum(1.0 / EPSILON);
-        (unit(y) * unit(p)).sum(&[axis])
+        // The loss is small where vectors are alike.
+        losses::CosineSimilarity::new().axis(axis).call(y, p).map_or_else(Tensor::poisoned, |loss| -loss)
     };
     /// Mean of the correlation `cov(y_true, y_pred) / (std(y_true) std(y_pred))` along an axis, from -1 to 1.
     PearsonCorrelation "pearson_correlation" |y, p, axis| {

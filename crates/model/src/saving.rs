@@ -8,12 +8,15 @@ use crate::model::{Model, Training};
 use crate::policy::DTypePolicy;
 use crate::{losses, metrics, optimizers};
 use ibex_core::{DType, Data, Error, Result, Shape, Variable};
-use ibex_data::io::{failed, write_atomic};
+use ibex_data::io::failed;
+#[cfg(not(target_arch = "wasm32"))]
+use ibex_data::io::write_atomic;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
+#[cfg(not(target_arch = "wasm32"))]
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! Where the time of a program goes, kernel by kernel.
 
-use super::{Model, Source, step::Kind};
+use super::Model;
+#[cfg(not(target_arch = "wasm32"))]
+use super::{Source, step::Kind};
 use ibex_core::backend::Counters;
 use ibex_core::{Arg, Plan, Result};
 use ibex_data::io::write_atomic;

@@ -115,6 +115,7 @@ pub(super) enum Kind {
 
 impl Feed {
     /// All examples, or the first batch.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn first(self) -> Result<Examples> {
         match self.0 {
             Kind::Examples(examples) => Ok(examples),

@@ -54,7 +54,7 @@ impl Statistic {
 /// ```
 /// use ibex::prelude::*;
 /// let x = Tensor::from_vec(vec![1f32, 10.0, 3.0, 30.0], [2, 2]);
-/// let model = Sequential::new([2]).add(Normalization::new().adapt(&x)?);
+/// let mut model = Sequential::new([2]).add(Normalization::new().adapt(&x)?);
 /// assert_eq!(model.predict(&x)?.to_vec::<f32>()?, [-1.0, -1.0, 1.0, 1.0]);
 /// # Ok::<(), ibex::Error>(())
 /// ```

@@ -5,8 +5,12 @@ use super::source::Tensors;
 use super::{Model, Source, step::Kind};
 use crate::callbacks::Logs;
 use crate::progress::Progress;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::graph::in_user_code;
 use ibex_core::{DType, Data, Error, Result, Shape, Tensor};
 use std::collections::BTreeMap;
+#[cfg(not(target_arch = "wasm32"))]
+use std::panic::Location;
 
 /// How to evaluate: `Evaluate::batch_size(256).verbose(1)`. A number is a batch size.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +53,10 @@ impl Model {
     /// # Errors
     /// As [`Model::fit`].
     #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
     pub fn evaluate(&mut self, data: impl Source, how: impl Into<Evaluate>) -> Result<Logs> {
-        ibex_core::backend::block_on(self.evaluate_async(data, how))
+        let site = Location::caller();
+        ibex_core::backend::block_on(self.evaluate_async(data, how)).map_err(|e| in_user_code(e, site))
     }
 
     /// [`Model::evaluate`], waiting for the device without blocking the thread.
@@ -101,8 +107,10 @@ impl Model {
     /// # Errors
     /// If the inputs do not fit the model; whatever the device reports.
     #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
     pub fn predict(&mut self, inputs: impl Tensors) -> Result<Tensor> {
-        ibex_core::backend::block_on(self.predict_async(inputs, 32))
+        let site = Location::caller();
+        ibex_core::backend::block_on(self.predict_async(inputs, 32)).map_err(|e| in_user_code(e, site))
     }
 
     /// The predictions of all outputs. Not there in a browser.
@@ -110,8 +118,10 @@ impl Model {
     /// # Errors
     /// As [`Model::predict`].
     #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
     pub fn predict_all(&mut self, inputs: impl Tensors) -> Result<Vec<Tensor>> {
-        ibex_core::backend::block_on(self.predict_all_async(inputs, 32))
+        let site = Location::caller();
+        ibex_core::backend::block_on(self.predict_all_async(inputs, 32)).map_err(|e| in_user_code(e, site))
     }
 
     /// The predictions of all outputs for inputs that are one batch. Not there in a browser.
@@ -119,8 +129,10 @@ impl Model {
     /// # Errors
     /// As [`Model::predict`].
     #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
     pub fn predict_on_batch(&mut self, inputs: impl Tensors) -> Result<Vec<Tensor>> {
-        ibex_core::backend::block_on(self.predict_all_async(inputs, usize::MAX))
+        let site = Location::caller();
+        ibex_core::backend::block_on(self.predict_all_async(inputs, usize::MAX)).map_err(|e| in_user_code(e, site))
     }
 
     /// [`Model::predict`] with a batch size, waiting for the device without blocking the thread.

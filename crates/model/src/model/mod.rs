@@ -238,7 +238,7 @@ impl Model {
         self.sequential
     }
 
-    /// Shape of the (first) input without the batch axis.
+    /// Shape of the (first) input without the batch axis; an axis of any length has [`Shape::ANY`].
     pub fn input_shape(&self) -> &Shape {
         self.graph.inputs[0].shape()
     }
@@ -375,8 +375,7 @@ impl Model {
 
 /// `(None, 28, 28, 1)`
 pub(crate) fn batched(shape: &[usize]) -> String {
-    let rest: String = shape.iter().map(|d| format!(", {d}")).collect();
-    if shape.is_empty() { "(None,)".into() } else { format!("(None{rest})") }
+    Shape::from([&[Shape::ANY], shape].concat()).to_string()
 }
 
 /// Keras's rule for layer names: `MaxPooling2D` is `max_pooling2d`.

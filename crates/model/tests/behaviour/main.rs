@@ -9,9 +9,11 @@ mod fitting;
 mod graphs;
 mod layers;
 mod mistakes;
+mod mistakes_text;
 mod mixed;
 mod plotting;
 mod profiling;
+mod scratch;
 mod summary;
 
 use ibex::Result;

@@ -54,7 +54,9 @@ pub use ibex_core::{
 };
 pub use ibex_data as data;
 pub use initializers::{Distribution, FanMode, Initializer};
-pub use model::{Batches, Evaluate, Examples, Feed, Fit, KernelTime, Model, Profile, Sequential, Source, Tensors};
+pub use model::{
+    Batches, Evaluate, Examples, Feed, Fit, Inputs, KernelTime, Model, Predict, Profile, Sequential, Source, Tensors,
+};
 pub use policy::DTypePolicy;
 pub use regularizers::{OrthogonalMode, Regularizer};
 
@@ -106,7 +108,9 @@ pub mod prelude {
     pub use crate::optimizers::{
         Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScaleOptimizer, Nadam, Optimizer, RMSprop, SGD,
     };
-    pub use crate::{Batches, Evaluate, Examples, Fit, History, Input, Instance, Model, Sequential, SymbolicTensor};
+    pub use crate::{
+        Batches, Evaluate, Examples, Fit, History, Input, Instance, Model, Predict, Sequential, SymbolicTensor,
+    };
     pub use crate::{Constraint, Initializer, Regularizer};
     pub use crate::{DType, Device, Eval, Function, Padding, Shape, Tensor, Variable};
 }

@@ -463,7 +463,12 @@ fn in_a_row(shape: Vec<usize>, dtype: String, mut layers: Vec<LayerHeader>) -> G
     for (i, layer) in layers.iter_mut().enumerate() {
         layer.applied = vec![vec![std::mem::replace(&mut last, Source::Layer(i, 0, 0))]];
     }
-    let input = InputHeader { name: "input_layer".into(), shape: shape.into_iter().map(Some).collect(), dtype, batch_size: None };
+    let input = InputHeader {
+        name: "input_layer".into(),
+        shape: shape.into_iter().map(Some).collect(),
+        dtype,
+        batch_size: None,
+    };
     GraphHeader { inputs: vec![input], layers, outputs: vec![last] }
 }
 

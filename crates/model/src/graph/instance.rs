@@ -170,12 +170,7 @@ impl Instance {
     }
 
     /// What the layer gives for inputs. Axes that may have any length are tried with two: what differs then may have any length too.
-    fn outputs(
-        &self,
-        label: &str,
-        inputs: &[SymbolicTensor],
-        site: &'static Location<'static>,
-    ) -> Result<Vec<Spec>> {
+    fn outputs(&self, label: &str, inputs: &[SymbolicTensor], site: &'static Location<'static>) -> Result<Vec<Spec>> {
         let fixed = inputs.iter().find_map(SymbolicTensor::batch_size);
         let [first, second] = PROBES.map(|probe| Probe { batch: fixed.unwrap_or(probe.batch), ..probe });
         let mut made = match self.probe(label, inputs, &first, site) {
@@ -323,7 +318,9 @@ impl Probed {
     /// With any length where another probe gave another one, which weights can not have.
     fn general(mut self, other: &Probed) -> Result<Probed> {
         if self.weights.len() != other.weights.len() || self.outputs.len() != other.outputs.len() {
-            return Err(Error::shape("what it has or gives depends on the length of an axis, so None can not be its length"));
+            return Err(Error::shape(
+                "what it has or gives depends on the length of an axis, so None can not be its length",
+            ));
         }
         for (ours, theirs) in self.weights.iter().zip(&other.weights) {
             let shape = general(ours.variable.shape(), theirs.variable.shape())?;

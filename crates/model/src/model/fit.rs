@@ -5,11 +5,11 @@ use super::rows::Rows;
 use super::source::{self, Feed};
 use super::{Batches, Examples, Model, Source, step::Kind};
 use crate::callbacks::{Callback, Logs, Run};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::graph::in_user_code;
 use crate::history::History;
 use crate::metrics;
 use crate::progress::Progress;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::graph::in_user_code;
 use ibex_core::{Error, Result, Tensor};
 use std::collections::BTreeMap;
 #[cfg(not(target_arch = "wasm32"))]

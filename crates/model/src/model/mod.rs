@@ -4,6 +4,7 @@ mod batches;
 mod compile;
 mod evaluate;
 mod fit;
+mod predict;
 mod profile;
 mod rows;
 mod sequential;
@@ -14,6 +15,7 @@ mod summary;
 pub use batches::Batches;
 pub use evaluate::Evaluate;
 pub use fit::Fit;
+pub use predict::{Inputs, Predict};
 pub use profile::{KernelTime, Profile};
 pub use sequential::Sequential;
 pub use source::{Examples, Feed, Source, Tensors};
@@ -194,15 +196,15 @@ impl Model {
     /// The model as a layer, applied to symbolic tensors: its weights are shared with the new model. Of several outputs the first.
     #[track_caller]
     pub fn apply(&self, inputs: impl SymbolicInputs) -> SymbolicTensor {
-        self.as_layer(Location::caller())
-            .map_or_else(SymbolicTensor::broken, |l| l.apply_at(inputs, Location::caller()))
+        let site = Location::caller();
+        self.as_layer(site).map_or_else(SymbolicTensor::broken, |l| l.apply_at(inputs, site))
     }
 
     /// [`Model::apply`] for all outputs.
     #[track_caller]
     pub fn apply_all(&self, inputs: impl SymbolicInputs) -> Vec<SymbolicTensor> {
-        let broken = |e| vec![SymbolicTensor::broken(e)];
-        self.as_layer(Location::caller()).map_or_else(broken, |l| l.apply_all_at(inputs, Location::caller()))
+        let site = Location::caller();
+        self.as_layer(site).map_or_else(|e| vec![SymbolicTensor::broken(e)], |l| l.apply_all_at(inputs, site))
     }
 
     fn as_layer(&self, site: &'static Location<'static>) -> Result<&Instance> {

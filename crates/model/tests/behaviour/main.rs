@@ -8,12 +8,12 @@ mod files;
 mod fitting;
 mod graphs;
 mod layers;
+mod lengths;
 mod mistakes;
 mod mistakes_text;
 mod mixed;
 mod plotting;
 mod profiling;
-mod scratch;
 mod summary;
 
 use ibex::Result;

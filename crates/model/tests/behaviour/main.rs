@@ -14,6 +14,7 @@ mod mistakes_text;
 mod mixed;
 mod plotting;
 mod profiling;
+mod randomness;
 mod summary;
 
 use ibex::Result;

@@ -95,6 +95,9 @@ def value_cases():
         "one_hot": {"output_mode": "one_hot"}, "multi_hot_mask": {"output_mode": "multi_hot", "mask_token": 0},
         "count_oov2": {"output_mode": "count", "num_oov_indices": 2, "mask_token": 0},
         "padded": {"output_mode": "multi_hot", "max_tokens": 9, "pad_to_max_tokens": True},
+        "tf_idf": {"output_mode": "tf_idf", "idf_weights": [0.5, 0.25, 1.5, 0.75]},
+        "tf_idf_oov2_padded": {"output_mode": "tf_idf", "idf_weights": [0.5, 0.25, 1.5, 0.75], "num_oov_indices": 2, "mask_token": 0,
+                               "max_tokens": 9, "pad_to_max_tokens": True},
     }.items():
         dtype = "int32" if "output_mode" not in config else "float32"
         cases.append(value("lookup_" + name, "IntegerLookup", {"vocabulary": vocabulary, **config}, x, dtype))
@@ -124,6 +127,12 @@ def adapt_cases():
         layer.adapt(x)
         cases.append({"name": "lookup_" + name, "layer": "IntegerLookup", "config": config, "x": g.arr(x),
                       "learned": [g.arr(np.array(layer.get_vocabulary(), "int32"))]})
+    for name, config in (("tf_idf", {}), ("tf_idf_limited", {"max_tokens": 5, "mask_token": 0})):
+        config = {"output_mode": "tf_idf", **config}
+        layer = keras.layers.IntegerLookup(**config)
+        layer.adapt(x)
+        cases.append({"name": "lookup_" + name, "layer": "IntegerLookup", "config": config, "x": g.arr(x),
+                      "learned": [g.arr(np.array(layer.get_vocabulary(), "int32")), g.arr(np.asarray(layer(x), "float32"))]})
     return cases
 
 

@@ -5,7 +5,19 @@
 import sys
 
 import generate as g
+import keras
 from generate_norm import step_case
+
+
+class SimpleRNN(keras.layers.SimpleRNN):
+    """That of Keras 3.15.1 takes an activity regularizer and forgets it."""
+
+    def __init__(self, **config):
+        super().__init__(**config)
+        self.activity_regularizer = keras.regularizers.get(config["activity_regularizer"])
+
+
+keras.layers.SimpleRNN = SimpleRNN
 
 
 def steps():

@@ -166,6 +166,8 @@ def string_cases():
     for name, config in {
         "default": {}, "mask": {"mask_token": ""}, "max": {"max_tokens": 3}, "none": {"oov_token": "?"},
         "one_hot": {"output_mode": "one_hot"}, "multi_hot": {"output_mode": "multi_hot", "mask_token": ""}, "count": {"output_mode": "count"},
+        "oov2_mask": {"num_oov_indices": 2, "mask_token": ""}, "oov3_max": {"num_oov_indices": 3, "max_tokens": 5},
+        "oov3_count": {"num_oov_indices": 3, "max_tokens": 4, "output_mode": "count"},
     }.items():
         layer = keras.layers.StringLookup(**config)
         layer.adapt(np.array(words))

@@ -183,6 +183,7 @@ fn strings_are_looked_up_as_by_keras() -> Result<()> {
                 "max_tokens" => layer.max_tokens(number(value)),
                 "mask_token" => layer.mask_token(value.as_str().expect("a token")),
                 "oov_token" => layer.oov_token(value.as_str().expect("a token")),
+                "num_oov_indices" => layer.num_oov_indices(number(value)),
                 "output_mode" => layer.output_mode(mode(value)),
                 _ => panic!("{option}"),
             };

@@ -170,3 +170,21 @@ constructors! {
     format Format "An [`ErrorKind::Format`] error.",
     unsupported Unsupported "An [`ErrorKind::Unsupported`] error.",
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn numbers_that_differ_are_none() {
+        let error = |batch: usize| {
+            Error::shape(format!("{batch} and ({batch}, 4)2")).context(format!("layer of {}", 2 * batch))
+        };
+        assert_eq!(error(2).generalized(&error(31)).to_string(), "layer of None: None and (None, 4)2");
+        assert_eq!(error(2).generalized(&error(2)).to_string(), "layer of 4: 2 and (2, 4)2");
+        // Other words say something else.
+        let other = Error::shape("31 or (31, 4)2").context("layer of 4");
+        assert_eq!(error(2).generalized(&other).to_string(), "layer of 4: 2 and (2, 4)2");
+        assert_eq!(error(2).generalized(&Error::shape("31 and (31, 4)2")).to_string(), "layer of 4: 2 and (2, 4)2");
+    }
+}

@@ -154,3 +154,25 @@ impl fmt::Display for Shape {
         f.write_str(if self.0.len() == 1 { ",)" } else { ")" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Shape;
+
+    #[test]
+    fn axes_of_any_length() {
+        let shape = Shape::from((None, 3, None));
+        assert_eq!(shape, Shape::from([Shape::ANY, 3, Shape::ANY]));
+        assert_eq!(shape.to_string(), "(None, 3, None)");
+        assert_eq!(Shape::from((None,)).to_string(), "(None,)");
+        assert!(shape.admits(&[1, 3, 9]) && shape.admits(&shape));
+        assert!(!shape.admits(&[1, 2, 9]) && !shape.admits(&[1, 3]) && !Shape::from([4]).admits(&[Shape::ANY]));
+    }
+
+    /// No tensor has such a shape, and nothing overflows.
+    #[test]
+    fn are_those_of_no_tensor() {
+        let zeros = crate::Tensor::zeros((None, 3), crate::DType::F32);
+        assert!(zeros.check().is_err_and(|e| e.to_string().contains("(None, 3)")), "{zeros:?}");
+    }
+}

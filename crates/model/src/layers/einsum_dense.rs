@@ -153,30 +153,36 @@ impl EinsumDense {
         let named = if before { &to[..] } else { &to[1..] };
         if given.len() != named.len() {
             return Err(Error::shape(format!(
-                "output shape {given:?} must have {} lengths, those of {named:?} in equation {text:?}",
-                named.len()
+                "output shape {} must have {} lengths, those of {} in equation {text:?}",
+                Shape::from(given.iter().map(|length| length.unwrap_or(Shape::ANY)).collect::<Vec<_>>()),
+                named.len(),
+                named.iter().collect::<String>()
             )));
         }
         for (&axis, length) in named.iter().zip(given) {
             match (lengths.get(&axis), length) {
                 (Some(&old), Some(new)) if old != new => {
-                    return Err(Error::shape(format!("axis {axis} of equation {text:?} is {old} in the input, {new} in the output shape")));
+                    let lengths = format!("{old} in the input, {new} in the output shape");
+                    return Err(Error::shape(format!("axis {axis} of equation {text:?} is {lengths}")));
                 }
                 (_, Some(new)) => {
                     lengths.insert(axis, new);
                 }
                 (Some(_), None) => {}
                 (None, None) => {
-                    return Err(Error::shape(format!("axis {axis} of equation {text:?} is not in the input, so the output shape must say its length")));
+                    let why = "is not in the input, so the output shape must say its length";
+                    return Err(Error::shape(format!("axis {axis} of equation {text:?} {why}")));
                 }
             }
         }
         let known = |axis: &&char| lengths.contains_key(axis) && (input.contains(axis) || output.contains(axis));
         if let Some(axis) = kernel.iter().find(|axis| !known(axis)) {
-            return Err(Error::value(format!("axis {axis} of the kernel is neither in the input nor in the output of equation {text:?}")));
+            let where_not = "is neither in the input nor in the output";
+            return Err(Error::value(format!("axis {axis} of the kernel {where_not} of equation {text:?}")));
         }
         if let Some(axis) = output.iter().find(|axis| !input.contains(axis) && !kernel.contains(axis)) {
-            return Err(Error::value(format!("axis {axis} of the output is neither in the input nor in the kernel of equation {text:?}")));
+            let where_not = "is neither in the input nor in the kernel";
+            return Err(Error::value(format!("axis {axis} of the output {where_not} of equation {text:?}")));
         }
         Ok(Equation { input, kernel, output, lengths })
     }

@@ -203,6 +203,10 @@ fn mistakes_are_named() {
     assert!(error(Sequential::new([4, 4, 1]).add(Resizing::new(0, 4))).contains("no pixels"));
     assert!(error(Sequential::new([4]).add(Discretization::bins(3))).contains("adapt"));
     assert!(error(Sequential::new([4]).add(IntegerLookup::new())).contains("adapt"));
+    let bare = IntegerLookup::new().vocabulary([1, 2]).output_mode(ibex::layers::OutputMode::TfIdf);
+    assert!(error(Sequential::new([4]).add(bare.clone())).contains("give 2 with `idf_weights`"));
+    assert!(error(Sequential::new([4]).add(bare.clone().idf_weights([0.5]))).contains("give 2"));
+    assert!(Sequential::new([4]).add(bare.idf_weights([0.5, 0.7])).check().is_ok());
     assert!(
         error(Sequential::new([4]).add(Normalization::new().statistics([1.0, 2.0], [1.0, 1.0])))
             .contains("does not fit")

@@ -57,6 +57,32 @@ fn inputs_of_any_length_that_a_layer_does_not_take() {
 }
 
 #[test]
+#[rustfmt::skip]
+fn equations_that_say_nothing() {
+    let model = |equation: &str, shape: Shape| built(Sequential::new([3, 4]).add(EinsumDense::new(equation, shape)));
+    let layer = "layer einsum_dense (EinsumDense) for input (None, 3, 4):";
+    let form = "must have the form \"ab,bc->ac\", \"...b,bc->...c\" or \"ab...,bc->ac...\", each letter once in a part";
+    for equation in ["abc,cd", "abc->abc", "abb,bc->ac", "...c,cd->d", "a1c,cd->ad", ",->", "...abc...,cd->...abd..."] {
+        let error = model(equation, [5].into()).expect_err("no equation").to_string();
+        assert!(error.starts_with(&format!("{layer} equation {equation:?} {form}")), "{error}");
+    }
+    reads(model("ab,bc->ac", [5].into()), &format!("{layer} equation \"ab,bc->ac\" does not fit input (None, 3, 4): its first part must name each axis, the \
+        batch too"));
+    reads(model("abc,cd->abd", [5].into()), &format!("{layer} output shape (5,) must have 2 lengths, those of bd in equation \"abc,cd->abd\""));
+    reads(model("abc,cd->abd", [2, 5].into()), &format!("{layer} axis b of equation \"abc,cd->abd\" is 3 in the input, 2 in the output shape"));
+    reads(model("abc,cd->abd", (3, None).into()), &format!("{layer} axis d of equation \"abc,cd->abd\" is not in the input, so the output shape must say its \
+        length"));
+    reads(model("abc,ce->abd", [3, 5].into()), &format!("{layer} axis e of the kernel is neither in the input nor in the output of equation \
+        \"abc,ce->abd\""));
+    reads(model("abc,c->abd", [3, 5].into()), &format!("{layer} axis d of the output is neither in the input nor in the kernel of equation \
+        \"abc,c->abd\""));
+    reads(built(Sequential::new([3, 4]).add(EinsumDense::new("abc,cd->abd", (None, 5)).bias_axes("c"))), &format!("{layer} bias axis c is not in the output of \
+        equation \"abc,cd->abd\""));
+    let any = Sequential::new((None, 4)).add(EinsumDense::new("abc,cd->abd", (None, 5)).bias_axes("d"));
+    assert_eq!(any.output_shape(), &Shape::from((None, 5)));
+}
+
+#[test]
 fn names_of_activations() {
     // In a program a wrong name of an activation does not compile; where names come from text, they are checked.
     let known = "linear, relu, sigmoid, tanh, softmax, log_softmax, elu, selu, gelu, silu, softplus, softsign, exponential, leaky_relu, hard_sigmoid, \
@@ -91,6 +117,7 @@ fn losses_and_outputs_that_disagree() -> Result<()> {
     reads(model.train_on_batch((&x, &floats(0.0, &[10, 2]))), &format!("{loss}: sparse_categorical_crossentropy: labels (10, 2) do not fit predictions \
         (10, 2): need one label for each row of classes; for one-hot targets use CategoricalCrossentropy"));
     reads(model.fit((&floats(0.0, &[10, 3]), &y), fit()), "fit: inputs have shape (10, 3), the model takes (None, 4)");
+    reads(model.predict(Predict::new(&x).batch_size(0)), "predict: batch_size must be at least 1");
     reads(model.predict(&floats(0.0, &[10, 3])), "predict: inputs have shape (10, 3), the model takes (None, 4)");
     // Whole numbers are labels in any type, as in Keras.
     model.fit((&x, &y.cast(DType::F32).eval()?), fit())?;

@@ -97,7 +97,7 @@ def case(name, build, optimizer, config, losses, draw, steps=STEPS, shapes=False
     for b in batches:
         del b["raw"]
     return {"name": name, "optimizer": optimizer.__name__, "config": config, "losses": losses, "names": [w.path for w in model.weights],
-            "shapes": [str(l.output.shape) for l in model.layers if not isinstance(l, L.InputLayer)] if shapes else [],
+            **({"shapes": [str(l.output.shape) for l in model.layers if not isinstance(l, L.InputLayer)]} if shapes else {}),
             "initial_weights": initial, "batches": batches, "values": values, "final_weights": [g.arr(w) for w in model.get_weights()]}
 
 

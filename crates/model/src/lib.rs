@@ -32,11 +32,13 @@ pub mod layers;
 pub mod losses;
 pub mod metrics;
 mod model;
+mod onnx;
 pub mod optimizers;
 mod plot;
 mod plot_model;
 mod policy;
 mod progress;
+mod protobuf;
 mod regularizers;
 mod saving;
 

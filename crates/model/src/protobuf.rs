@@ -33,6 +33,11 @@ impl<'a> Message<'a> {
         self.tag(field, 1).raw(&value.to_le_bytes())
     }
 
+    #[must_use]
+    pub fn float(self, field: u32, value: f32) -> Self {
+        self.tag(field, 5).raw(&value.to_le_bytes())
+    }
+
     /// Bytes, or text.
     #[must_use]
     pub fn bytes(self, field: u32, value: impl AsRef<[u8]>) -> Self {
@@ -114,6 +119,7 @@ mod tests {
         assert_eq!(Message::new().int(1, -2).to_bytes(), [0x08, 0xfe, 255, 255, 255, 255, 255, 255, 255, 255, 0x01]);
         assert_eq!(Message::new().bytes(2, "testing").to_bytes(), b"\x12\x07testing");
         assert_eq!(Message::new().message(3, Message::new().uint(1, 150)).to_bytes(), [0x1a, 0x03, 0x08, 0x96, 0x01]);
+        assert_eq!(Message::new().float(2, 1.0).to_bytes(), [0x15, 0, 0, 0x80, 0x3f]);
         assert_eq!(Message::new().double(1, 1.0).to_bytes(), [0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
     }
 

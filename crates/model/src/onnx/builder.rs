@@ -49,6 +49,8 @@ impl From<DType> for Type {
 pub(super) enum Attribute {
     Int(i64),
     Ints(Vec<i64>),
+    /// The bits of an `f32`.
+    Float(u32),
     Text(&'static str),
 }
 

@@ -128,6 +128,7 @@ fn attribute((name, value): &(&'static str, Attribute)) -> Message<'static> {
     let message = Message::new().bytes(1, name);
     match value {
         Attribute::Int(value) => message.int(3, *value).uint(20, 2),
+        Attribute::Float(bits) => message.float(2, f32::from_bits(*bits)).uint(20, 1),
         Attribute::Text(value) => message.bytes(4, value).uint(20, 3),
         Attribute::Ints(values) => values.iter().fold(message, |message, &v| message.int(8, v)).uint(20, 7),
     }

@@ -1,6 +1,6 @@
 //! The model's primitives as ONNX operations, one by one; those that ONNX has a name for together are found in `patterns`.
 
-use super::builder::{Attribute, Attributes, Builder, Id, Type};
+use super::builder::{Attribute, Attributes, Builder, Id, Operation, Type};
 use super::traced::{Dim, Traced};
 use super::view::{Operands, View};
 use ibex_core::graph::{self, Binary, Compare, Op, Reduce, Unary};
@@ -129,7 +129,7 @@ impl<'a> Lowering<'a> {
             Op::Reduce(reduce, axes) => self.reduce(i, *reduce, axes)?,
             Op::Reshape => {
                 let x = self.operand(i, 0)?;
-                x.reshaped(&mut self.b, &node.shape)
+                self.dropped(&x, &node.shape).unwrap_or_else(|| x.reshaped(&mut self.b, &node.shape))
             }
             Op::Permute(order) => {
                 let x = self.operand(i, 0)?;
@@ -325,21 +325,9 @@ impl<'a> Lowering<'a> {
         let x = self.operand(i, 0)?.unrepeated(&mut self.b).aligned(&mut self.b);
         let mut places: Vec<i64> = axes.iter().map(|&axis| x.order[axis] as i64).collect();
         places.sort_unstable();
-        let gone = |axis: usize| places.contains(&(axis as i64));
-        // Axes of length 1 that nobody looks at need not be there.
-        let kept: Vec<Dim> = (0..node.shape.len()).filter(|a| !axes.contains(a)).map(|a| node.shape[a]).collect();
-        let drop = !node.users.is_empty()
-            && node.users.iter().all(|&user| traced.nodes[user].op == Op::Reshape && traced.nodes[user].shape == kept)
-            && !traced.outputs.contains(&i);
         let from = self.b.shape(x.id).to_vec();
-        let (shape, order): (Vec<Dim>, Vec<usize>) = if drop {
-            let shape = from.iter().enumerate().filter(|(a, _)| !gone(*a)).map(|(_, &d)| d).collect();
-            let rank = |axis: usize| (0..axis).filter(|&a| !gone(a)).count();
-            (shape, x.order.iter().filter(|&&a| !gone(a)).map(|&a| rank(a)).collect())
-        } else {
-            (from.iter().enumerate().map(|(a, &d)| if gone(a) { Dim::ONE } else { d }).collect(), x.order.clone())
-        };
-        let keep = vec![("keepdims", Attribute::Int(i64::from(!drop)))];
+        let one = |(axis, &d): (usize, &Dim)| if places.contains(&(axis as i64)) { Dim::ONE } else { d };
+        let shape: Vec<Dim> = from.iter().enumerate().map(one).collect();
         let b = &mut self.b;
         let list = b.ints(&places);
         // Runtimes reduce no truth values.
@@ -347,11 +335,32 @@ impl<'a> Lowering<'a> {
         let to = |ty: Type| vec![("to", Attribute::Int(ty as i64))];
         let id = if truth { b.add("Cast", &[x.id], to(Type::I32), Type::I32, from) } else { x.id };
         let ty = b.ty(id);
+        let keep = vec![("keepdims", Attribute::Int(1))];
         let mut id = b.add(kind, &[id, list], keep, ty, shape.clone());
         if truth {
             id = b.add("Cast", &[id], to(Type::Bool), Type::Bool, shape);
         }
-        Ok(View { id, order, shape: node.shape.clone(), repeated: None })
+        Ok(View { id, order: x.order, shape: node.shape.clone(), repeated: None })
+    }
+
+    /// A reduction without the axes that it leaves with length 1, if that is all that another shape is for.
+    fn dropped(&mut self, x: &View, shape: &[Dim]) -> Option<View> {
+        let Operation { kind, inputs, attributes, .. } = self.b.maker(x.id)?.clone();
+        if !kind.starts_with("Reduce") || attributes != [("keepdims", Attribute::Int(1))] || x.repeated.is_some() {
+            return None;
+        }
+        let axes = self.b.known_ints(inputs[1]?)?;
+        let kept = |axis: &usize| !axes.contains(&(*axis as i64));
+        let own = self.b.shape(x.id).to_vec();
+        let left: Vec<usize> = x.order.iter().copied().filter(kept).collect();
+        if !left.iter().map(|&axis| own[axis]).eq(shape.iter().copied()) {
+            return None;
+        }
+        let result = (self.b.ty(x.id), (0..own.len()).filter(kept).map(|axis| own[axis]).collect());
+        let drop = vec![("keepdims", Attribute::Int(0))];
+        let id = self.b.add_all(kind, inputs, drop, vec![result])[0];
+        let order = left.iter().map(|&axis| (0..axis).filter(kept).count()).collect();
+        Some(View { id, order, shape: shape.to_vec(), repeated: None })
     }
 
     fn slice(&mut self, i: usize) -> Result<View> {
@@ -439,11 +448,15 @@ impl<'a> Lowering<'a> {
         let y = factor(b, y);
         let moved = x.moved(b);
         let (ty, last) = (node.dtype.into(), node.shape[rank - 1]);
+        let x_last = [x.shape[rank - 1]];
         // A matrix of rows that were joined only for the product.
-        if rank == 2 && moved.len() > 2 && x.repeated.is_none() && moved.last() == x.shape.last() {
+        if rank == 2
+            && x.repeated.is_none()
+            && let Some(split) = rows_of(&moved, node.shape[0])
+        {
             let x = b.transpose(x.id, &x.order);
-            let shape = [&moved[..moved.len() - 1], &[last]].concat();
-            let id = b.add("MatMul", &[x, y], vec![], ty, shape);
+            let x = b.reshape(x, &[&moved[..split], &x_last].concat());
+            let id = b.add("MatMul", &[x, y], vec![], ty, [&moved[..split], &[last]].concat());
             return Ok(View { shape: node.shape.clone(), ..View::of(b, id) });
         }
         let x = factor(b, x);
@@ -458,4 +471,14 @@ impl<'a> Lowering<'a> {
 /// The lengths, if they are the same for all batches.
 pub(super) fn lengths(shape: &[Dim]) -> Option<Vec<usize>> {
     shape.iter().map(|d| d.value().and_then(|v| usize::try_from(v).ok())).collect()
+}
+
+/// How many axes in front make the rows of a matrix, if there are several, and no two lengths depend on the batch.
+fn rows_of(shape: &[Dim], rows: Dim) -> Option<usize> {
+    let several = |front: &[Dim]| front.iter().filter(|&&d| d != Dim::ONE).count() > 1;
+    let simple = |front: &[Dim]| front.iter().filter(|d| d.value().is_none()).count() < 2;
+    (2..shape.len()).find(|&split| {
+        let front = &shape[..split];
+        several(front) && simple(front) && front.iter().copied().product::<Dim>() == rows
+    })
 }

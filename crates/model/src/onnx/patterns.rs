@@ -14,18 +14,18 @@ pub(super) type Joins = HashMap<usize, Option<(usize, Vec<usize>)>>;
 
 impl Lowering<'_> {
     /// The node of an operand, through what only gives it another shape.
-    fn through(&self, mut i: usize, movement: impl Fn(&Op) -> bool) -> usize {
+    pub fn through(&self, mut i: usize, movement: impl Fn(&Op) -> bool) -> usize {
         while movement(&self.traced.nodes[i].op) {
             i = self.traced.nodes[i].inputs[0];
         }
         i
     }
 
-    fn unbroadcast(&self, i: usize) -> usize {
+    pub fn unbroadcast(&self, i: usize) -> usize {
         self.through(i, |op| matches!(op, Op::Broadcast))
     }
 
-    fn at(&self, i: usize) -> (&Op, &[usize]) {
+    pub fn at(&self, i: usize) -> (&Op, &[usize]) {
         let node = &self.traced.nodes[i];
         (&node.op, &node.inputs)
     }
@@ -125,13 +125,19 @@ impl Lowering<'_> {
                 Some((x, axis)) => self.along(i, "LogSoftmax", x, axis).map(Some),
                 None => Ok(None),
             },
-            Binary::Mul => self.mean(i),
+            Binary::Mul => match self.normalized(i)? {
+                Some(view) => Ok(Some(view)),
+                None => self.mean(i),
+            },
             Binary::Add => match self.softplus_of(x, y) {
                 Some(x) => {
                     let x = self.view(x)?;
                     Ok(Some(self.pointwise_of(i, "Softplus", vec![], &[x])))
                 }
-                None => self.biased(i),
+                None => match self.normalized(i)? {
+                    Some(view) => Ok(Some(view)),
+                    None => self.biased(i),
+                },
             },
             _ => Ok(None),
         }

@@ -118,8 +118,15 @@ impl Operands {
         }
         let axis = |i: usize| several.iter().map(|v| v.shape[i]).find(|&d| d != Dim::ONE).unwrap_or(Dim::ONE);
         let seen: Vec<Dim> = (0..rank).map(axis).collect();
-        let leads = |v: &&&View| v.shape == seen && v.moved(b) == v.shape && !v.order.is_sorted();
-        let order = several.iter().find(leads).map_or_else(|| (0..rank).collect(), |v| v.order.clone());
+        let leads = |v: &&&View| v.moved(b) == v.shape && !v.order.is_sorted();
+        // An operand that has all elements, else any that is not in the usual order.
+        let whole = |v: &&&View| v.shape == seen && !b.is_known(v.id);
+        let lead = if several.iter().any(|v| whole(&v)) {
+            several.iter().find(|v| whole(v) && leads(v))
+        } else {
+            several.iter().find(leads)
+        };
+        let order = lead.map_or_else(|| (0..rank).collect(), |v| v.order.clone());
         let mut inverse = vec![0; rank];
         order.iter().enumerate().for_each(|(i, &axis)| inverse[axis] = i);
         // Operands may have fewer axes in front if another has them all.
@@ -151,8 +158,11 @@ impl Operands {
     }
 }
 
-/// One number; without axes if it is known.
+/// One number; without axes if it is known and no weight.
 fn single(b: &mut Builder, view: &View) -> Id {
-    let id = view.narrow(b);
-    if b.is_known(id) { b.reshape(id, &[]) } else { id }
+    match (b.is_known(view.id), b.name(view.id)) {
+        (true, None) => b.reshape(view.id, &[]),
+        (true, Some(_)) if b.shape(view.id).len() <= view.shape.len() => view.id,
+        _ => view.narrow(b),
+    }
 }

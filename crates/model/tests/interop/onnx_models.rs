@@ -1,5 +1,6 @@
-//! Exports many models, and writes what they predict, for `check_onnx.py` to compare: `onnx_models FOLDER`. For each model `NAME.onnx`, and `NAME.json` with batches
-//! of inputs and outputs. The layers are all that tests/keras has cases of.
+//! Exports many models, and writes what they predict, for `check_onnx.py` to compare: `onnx_models FOLDER [MODEL..]`. For each model `NAME.onnx`, and `NAME.json` with batches
+//! of inputs and outputs. The layers are all that tests/keras has cases of;
+//! more models may be given as files.
 
 use ibex::layers::{self, GRUCell, Interpolation, SimpleRNNCell, StackedRNNCells};
 use ibex::prelude::*;
@@ -74,7 +75,11 @@ struct Example {
     name: String,
     model: Model,
     rows: Vec<Tensor>,
+    /// The largest difference that is right.
+    tolerance: f64,
 }
+
+const TOLERANCE: f64 = 1e-5;
 
 fn example_of(case: &Case) -> Result<Example> {
     let mut inputs: Vec<SymbolicTensor> =
@@ -93,10 +98,10 @@ fn example_of(case: &Case) -> Result<Example> {
     let outputs = Instance::from(layers::from_config(&case.layer, case.config.clone())?).apply_all(&seen);
     let mut model = Model::new(&inputs, &outputs)?;
     model.set_weights(&case.weights.iter().map(Array::data).collect::<Vec<_>>())?;
-    Ok(Example { name: case.name.clone(), model, rows })
+    Ok(Example { name: case.name.clone(), model, rows, tolerance: TOLERANCE })
 }
 
-/// A model of our own, with weights that are not those that training begins with, and random inputs; tokens are below 10, the last of them 0.
+/// A model of our own, with weights that are not those that training begins with, and random inputs.
 fn example(name: &str, model: Result<Model>) -> Result<Example> {
     let mut model = model?;
     let mut values = Vec::new();
@@ -107,6 +112,12 @@ fn example(name: &str, model: Result<Model>) -> Result<Example> {
         values.push(numbers(&if positive { drawn + 0.5 } else { (drawn - 0.5) * scale })?);
     }
     model.set_weights(&values)?;
+    let rows = random_rows(&model);
+    Ok(Example { name: name.into(), model, rows, tolerance: TOLERANCE })
+}
+
+/// Five samples; tokens are below 10, the last of them 0.
+fn random_rows(model: &Model) -> Vec<Tensor> {
     let mut rows = Vec::new();
     for (i, input) in model.inputs().iter().enumerate() {
         let shape = [&[5], &input.shape()[..]].concat();
@@ -119,7 +130,7 @@ fn example(name: &str, model: Result<Model>) -> Result<Example> {
             _ => x * 4.0 - 2.0,
         });
     }
-    Ok(Example { name: name.into(), model, rows })
+    rows
 }
 
 fn numbers(x: &Tensor) -> Result<Data> {
@@ -129,6 +140,9 @@ fn numbers(x: &Tensor) -> Result<Data> {
 /// Batches of 1, 2 and 5 samples, or of the one size that there is.
 fn write(mut example: Example, folder: &Path) -> Result<usize> {
     let path = folder.join(format!("{}.onnx", example.name));
+    if path.exists() {
+        return Err(ibex::Error::value("there is a model of this name already"));
+    }
     example.model.export(&path)?;
     let sizes = example.model.inputs().iter().find_map(SymbolicTensor::batch_size).map_or(vec![1, 2, 5], |n| vec![n]);
     let mut batches = Vec::new();
@@ -148,18 +162,28 @@ fn write(mut example: Example, folder: &Path) -> Result<usize> {
         batches.push(json!({ "inputs": all(&inputs)?, "outputs": all(&outputs)? }));
     }
     let (inputs, outputs) = (example.model.input_names(), example.model.output_names());
-    let weights: Vec<String> = example.model.weights().map(|w| w.variable.name().to_string()).collect();
-    let all = json!({ "inputs": inputs, "outputs": outputs, "weights": weights, "batches": batches });
+    let all = json!({ "inputs": inputs, "outputs": outputs, "tolerance": example.tolerance, "batches": batches });
     std::fs::write(folder.join(format!("{}.json", example.name)), all.to_string())
         .map_err(|e| ibex::Error::value(format!("{}: {e}", example.name)))?;
     Ok(std::fs::metadata(&path).map_or(0, |m| m.len() as usize))
 }
 
+/// A model file with random inputs.
+fn file(path: &str) -> Result<Example> {
+    let model = Model::load(path)?;
+    let rows = random_rows(&model);
+    let name = Path::new(path).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Example { name: format!("file.{name}"), model, rows, tolerance: TOLERANCE })
+}
+
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let folder = std::env::args().nth(1).ok_or("usage: onnx_models FOLDER")?;
+    let folder = std::env::args().nth(1).ok_or("usage: onnx_models FOLDER [MODEL..]")?;
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
     let mut examples = models()?;
+    for path in std::env::args().skip(2) {
+        examples.push(file(&path)?);
+    }
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keras");
     for file in
         ["layers", "conv", "space", "norm", "attention", "recurrent", "preprocessing", "rules_activations"]
@@ -167,7 +191,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         let text = std::fs::read_to_string(fixtures.join(format!("{file}.json")))?;
         let cases: Cases = serde_json::from_str(&text)?;
         for case in &cases.cases {
-            examples.push(example_of(case).map_err(|e| format!("{file}: {}: {e}", case.name))?);
+            let example = example_of(case).map_err(|e| format!("{file}: {}: {e}", case.name))?;
+            examples.push(Example { name: format!("{file}.{}", case.name), ..example });
         }
     }
     let (mut count, mut bytes) = (0, 0);
@@ -344,6 +369,21 @@ fn models() -> Result<Vec<Example>> {
             let x = Input::new([4]).batches_of(3);
             Model::new(&x, &Dense::new(2).apply(&x))
         })?,
+        example("over_the_batch", {
+            // Samples that attend to one another: a second axis of the batch's length. Eleven is also a size that is traced.
+            let x = Input::new([11]);
+            let attend = |x: &Tensor| x.matmul(x.transpose(0, 1)).softmax(-1).matmul(x) + x.scatter_add(Tensor::iota([x.dim(0)], 0) % 3, 4).sum(&[0]);
+            Model::new(&x, &Dense::new(2).apply(&Instance::from(Lambda::new("attend", attend)).apply(&x)))
+        })?,
+        Example {
+            tolerance: 2e-3,
+            ..example("half", {
+                let x = Input::new([8, 8, 2]);
+                let y = MaxPooling2D::new(2).apply(&Conv2D::new(4, 3).activation(Relu).apply(&x));
+                let y = Dense::new(2).dtype(Float32).apply(&GlobalAveragePooling2D::new().apply(&y));
+                Ok(Model::new(&x, &y)?.dtype_policy(MixedFloat16))
+            })?
+        },
         example("own_layers", {
             let x = Input::new([6]);
             let sorted = Lambda::new("rank", |x: &Tensor| {

@@ -174,6 +174,14 @@ impl Builder {
         }
     }
 
+    /// Known `f32` as other floats.
+    pub fn cast_known(&mut self, id: Id, dtype: DType) -> Option<Id> {
+        let values = self.floats(id).filter(|_| dtype.is_float())?;
+        let data = Data::from_f64(dtype, &values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
+        let (shape, name) = (self.shape(id).to_vec(), self.name(id).map(str::to_string));
+        Some(self.raw(dtype.into(), &shape, name, data.as_bytes().into()))
+    }
+
     /// A list of `int64` that is known.
     pub fn known_ints(&self, id: Id) -> Option<Vec<i64>> {
         let value = &self.values[id];

@@ -123,6 +123,11 @@ impl<'a> Lowering<'a> {
                 _ => self.pointwise(i, "Where", vec![])?,
             },
             Op::Cast(to) => {
+                // Weights are written as what they are used as.
+                let x = self.operand(i, 0)?;
+                if let Some(cast) = self.b.cast_known(x.id, *to) {
+                    return Ok(Some(View { id: cast, ..x }));
+                }
                 let to = Attribute::Int(Type::from(*to) as i64);
                 self.pointwise(i, "Cast", vec![("to", to)])?
             }

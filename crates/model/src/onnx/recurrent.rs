@@ -142,10 +142,14 @@ impl Lowering<'_> {
         let results = vec![(Type::F32, vec![steps, Dim::ONE, batch, units]), (Type::F32, one.clone()), (Type::F32, one)];
         let size = vec![("hidden_size", Attribute::Int(units.offset))];
         let ids = b.add_all("LSTM", inputs, size, results);
-        let hidden = b.reshape(ids[0], &[steps, batch, units]);
-        let [h, c] = [ids[1], ids[2]].map(|id| View::of(b, id).reshaped(b, &[batch, units]));
+        let mut squeeze = |id: Id, axis: i64, shape: Vec<Dim>| {
+            let axes = b.ints(&[axis]);
+            b.add("Squeeze", &[id, axes], vec![], Type::F32, shape)
+        };
+        let hidden = squeeze(ids[0], 1, vec![steps, batch, units]);
+        let last = [ids[1], ids[2]].map(|id| squeeze(id, 0, vec![batch, units]));
         let hidden = View::of(b, hidden).permuted(b, &[1, 0, 2]);
-        States { hidden, cells: None, last: [h, c] }
+        States { hidden, cells: None, last: last.map(|id| View::of(b, id)) }
     }
 
     /// One step after another.

@@ -2,7 +2,7 @@
 
 use crate::layers::{Pass, Record};
 use crate::model::Model;
-use ibex_core::graph::{self, Graph, Op};
+use ibex_core::graph::{self, Graph, NodeId, Op};
 use ibex_core::{DType, Error, Result, Shape, Tensor};
 
 /// Sizes of batches. A length of the model's own may equal one of them and hide a difference: then the next ones are tried.
@@ -116,22 +116,26 @@ impl Traced {
                 variable.name()
             )));
         }
-        let varies = |what: String| {
+        let layers = owners(first, outputs);
+        let varies = |what: String, node: Option<usize>| {
             let text = format!(
                 "{what} depends on the size of the batch in a way that an ONNX file can not say; fix the size with \
                  `Input::new(..).batches_of(n)`"
             );
-            Error::unsupported(text)
+            match node.and_then(|node| layers[node]) {
+                Some(layer) => Error::unsupported(text).context(format!("layer {}", first.layers[layer].0)),
+                None => Error::unsupported(text),
+            }
         };
         let same_outputs = others.iter().all(|one| one.graph.outputs == first.graph.outputs);
         if !same_outputs || graphs.iter().any(|g| g.nodes.len() != first.graph.nodes.len()) {
-            return Err(varies("what the model computes".into()));
+            return Err(varies("what the model computes".into(), None));
         }
         let mut nodes = Vec::new();
         for (i, node) in first.graph.nodes.iter().enumerate() {
             let all: Vec<&graph::Node> = graphs.iter().map(|g| &g.nodes[i]).collect();
             if !all.iter().all(|n| n.inputs == node.inputs && n.dtype == node.dtype && same(&n.op, &node.op)) {
-                return Err(varies(format!("an operation ({})", node.op.name())));
+                return Err(varies(format!("an operation ({})", node.op.name()), Some(i)));
             }
             let dims = |of: &dyn Fn(&graph::Node) -> Vec<usize>| -> Option<Vec<Dim>> {
                 let lists: Vec<Vec<usize>> = all.iter().map(|n| of(n)).collect();
@@ -142,7 +146,7 @@ impl Traced {
             let known = all.iter().all(|n| n.shape.rank() == node.shape.rank());
             let shape = dims(&|n| n.shape.to_vec()).filter(|_| known);
             let (Some(shape), Some(numbers)) = (shape, dims(&|n| numbers(&n.op))) else {
-                return Err(varies(format!("a length ({})", node.op.name())));
+                return Err(varies(format!("a length ({})", node.op.name()), Some(i)));
             };
             nodes.push(Node {
                 op: node.op.clone(),
@@ -150,35 +154,19 @@ impl Traced {
                 shape,
                 dtype: node.dtype,
                 numbers,
-                layer: None,
+                layer: layers[i],
                 users: Vec::new(),
                 needed: false,
             });
         }
-        let all_outputs: Vec<usize> = first.graph.outputs.iter().map(|id| id.0).collect();
-        let (outputs, mut of_layers) = all_outputs.split_at(outputs);
-        let mut traced =
-            Traced { nodes, outputs: outputs.to_vec(), layers: Vec::new(), batch: (sizes.len() == 1).then(|| sizes[0]) };
-        for (layer, (name, count)) in first.layers.iter().enumerate() {
-            let (own, rest) = of_layers.split_at(*count);
-            traced.belong_to(layer, own);
-            traced.layers.push(name.clone());
-            of_layers = rest;
-        }
+        let mut traced = Traced {
+            nodes,
+            outputs: first.graph.outputs[..outputs].iter().map(|id| id.0).collect(),
+            layers: first.layers.iter().map(|(name, _)| name.clone()).collect(),
+            batch: (sizes.len() == 1).then(|| sizes[0]),
+        };
         traced.find_users();
         Ok(traced)
-    }
-
-    /// What `outputs` are computed from and no layer before has is this layer's.
-    fn belong_to(&mut self, layer: usize, outputs: &[usize]) {
-        let mut open = outputs.to_vec();
-        while let Some(i) = open.pop() {
-            let node = &mut self.nodes[i];
-            if node.layer.is_none() && !matches!(node.op, Op::Input(_)) {
-                node.layer = Some(layer);
-                open.extend(&node.inputs);
-            }
-        }
     }
 
     fn find_users(&mut self) {
@@ -204,6 +192,23 @@ impl Traced {
     pub fn has_one_user(&self, node: usize) -> bool {
         self.nodes[node].users.len() == 1 && !self.outputs.contains(&node)
     }
+}
+
+/// The layer of each node: what a layer's outputs are computed from, and no layer before has.
+fn owners(one: &One, model_outputs: usize) -> Vec<Option<usize>> {
+    let mut owners = vec![None; one.graph.nodes.len()];
+    let mut outputs = one.graph.outputs.iter().skip(model_outputs);
+    for (layer, (_, count)) in one.layers.iter().enumerate() {
+        let mut open: Vec<NodeId> = outputs.by_ref().take(*count).copied().collect();
+        while let Some(id) = open.pop() {
+            let node = &one.graph.nodes[id.0];
+            if owners[id.0].is_none() && !matches!(node.op, Op::Input(_)) {
+                owners[id.0] = Some(layer);
+                open.extend(&node.inputs);
+            }
+        }
+    }
+    owners
 }
 
 fn trace(model: &mut Model, batch: usize) -> Result<One> {

@@ -10,6 +10,7 @@ mod graphs;
 mod layers;
 mod mistakes;
 mod mixed;
+mod onnx;
 mod plotting;
 mod profiling;
 mod summary;

@@ -205,14 +205,7 @@ impl Builder {
     }
 
     /// Adds an operation with one result, or finds one that equals it.
-    pub fn add(
-        &mut self,
-        kind: &'static str,
-        inputs: &[Id],
-        attributes: Attributes,
-        ty: Type,
-        shape: Vec<Dim>,
-    ) -> Id {
+    pub fn add(&mut self, kind: &'static str, inputs: &[Id], attributes: Attributes, ty: Type, shape: Vec<Dim>) -> Id {
         let inputs = inputs.iter().map(|&id| Some(id)).collect();
         self.add_all(kind, inputs, attributes, vec![(ty, shape)])[0]
     }

@@ -67,7 +67,9 @@ impl<'a> Lowering<'a> {
 
     pub fn view(&self, node: usize) -> Result<View> {
         let view = self.views.get(node).cloned().flatten();
-        view.ok_or_else(|| Error::unsupported(format!("{} is used in an unknown way", self.traced.nodes[node].op.name())))
+        view.ok_or_else(|| {
+            Error::unsupported(format!("{} is used in an unknown way", self.traced.nodes[node].op.name()))
+        })
     }
 
     /// An operand of a node.
@@ -163,18 +165,17 @@ impl<'a> Lowering<'a> {
             Op::MaxPool(geometry) if node.inputs[0] == node.inputs[1] => self.pool(i, "MaxPool", geometry)?,
             Op::SumPool(geometry) => self.pool(i, "AveragePool", geometry)?,
             Op::Lstm => return self.lstm(i).map(|()| None),
-            Op::MaxPool(_)
-            | Op::ConvKernelGrad(_)
-            | Op::MaxPoolGrad(_)
-            | Op::SumPoolGrad(_)
-            | Op::LstmGrad => return unsupported(&format!("a gradient ({})", node.op.name())),
+            Op::MaxPool(_) | Op::ConvKernelGrad(_) | Op::MaxPoolGrad(_) | Op::SumPoolGrad(_) | Op::LstmGrad => {
+                return unsupported(&format!("a gradient ({})", node.op.name()));
+            }
         };
         Ok(Some(view))
     }
 
     /// Numbers of this shape.
     fn known(&mut self, data: &Data, shape: &[Dim]) -> Result<View> {
-        let lens = lengths(shape).ok_or_else(|| Error::unsupported("constants that depend on the size of the batch"))?;
+        let lens =
+            lengths(shape).ok_or_else(|| Error::unsupported("constants that depend on the size of the batch"))?;
         let id = self.b.data(data, &lens, None);
         Ok(View::of(&self.b, id))
     }

@@ -32,7 +32,8 @@ impl Model {
     /// in a browser, where it is `to_onnx().await`.
     ///
     /// The file has the model's inputs and outputs under their names, with batches of any size, and the weights under theirs (a kernel in the layout that
-    /// ONNX wants). It holds no training state; to go on training use [`Model::save`]. Indices out of range, which give NaN here, are an error there.
+    /// ONNX wants). It holds no training state; to go on training use [`Model::save`]. Indices out of range, which give NaN here, are an error there. An
+    /// `LSTM` is one operation; the steps of `GRU`, `SimpleRNN` and cells of your own are written one by one, as they run here.
     ///
     /// ```
     /// use ibex::prelude::*;
@@ -98,6 +99,8 @@ impl Model {
         };
         let inputs: Vec<_> = self.inputs().iter().map(|i| input(i.shape(), i.dtype())).collect();
         let (built, outputs) = Lowering::run(&traced, &weights, &stored, &inputs)?;
+        // The numbers that the file needs are in what was built.
+        drop((weights, stored));
         let names = file::Names {
             graph: self.name(),
             layers: &traced.layers,

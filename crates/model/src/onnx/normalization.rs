@@ -43,7 +43,8 @@ impl Lowering<'_> {
     fn along_axis(&self, i: usize) -> Option<(usize, Option<usize>)> {
         let narrow = self.unbroadcast(i);
         let weight = self.through(narrow, |op| matches!(op, Op::Reshape));
-        let fits = matches!(self.traced.nodes[weight].op, Op::Variable(_)) && self.traced.nodes[weight].shape.len() == 1;
+        let fits =
+            matches!(self.traced.nodes[weight].op, Op::Variable(_)) && self.traced.nodes[weight].shape.len() == 1;
         fits.then(|| (weight, self.traced.nodes[narrow].shape.iter().position(|&d| d != Dim::ONE)))
     }
 
@@ -87,7 +88,8 @@ impl Lowering<'_> {
         let axis = axis.unwrap_or(rank - 1);
         let x = self.view(parts.x)?;
         let len = self.traced.nodes[mean].shape[0];
-        let fits = all.iter().flatten().all(|&(w, a)| a.unwrap_or(axis) == axis && self.traced.nodes[w].shape[0] == len);
+        let fits =
+            all.iter().flatten().all(|&(w, a)| a.unwrap_or(axis) == axis && self.traced.nodes[w].shape[0] == len);
         if !fits || x.repeated.is_some() || x.moved(&self.b) != x.shape || x.order.get(axis) != Some(&1) {
             return Ok(None);
         }
@@ -121,7 +123,9 @@ impl Lowering<'_> {
             let fits = self.mean_of(parts.mean) == Some(parts.x)
                 && self.at(square) == (&Op::Binary(Binary::Mul), &[parts.centred, parts.centred][..]);
             let all = [gamma, parts.beta].map(|weight| weight.map(|weight| self.along_axis(weight)));
-            let right = |&weight: &Option<(usize, Option<usize>)>| weight.is_some_and(|(_, axis)| axis.is_none_or(|a| a == last));
+            let right = |&weight: &Option<(usize, Option<usize>)>| {
+                weight.is_some_and(|(_, axis)| axis.is_none_or(|a| a == last))
+            };
             (fits && all.iter().flatten().all(right)).then(|| (all.map(Option::flatten), epsilon))
         };
         let Some(([gamma, beta], epsilon)) = weights() else { return Ok(None) };

@@ -71,7 +71,9 @@ impl Lowering<'_> {
         let numbers = |pad: usize| &self.traced.nodes[pad].numbers;
         let first = *pads.first()?;
         let axis = (0..whole.shape.len()).find(|&a| numbers(first)[2 * a..2 * a + 2] != [zero, zero])?;
-        let others = |pad: usize| (0..whole.shape.len()).filter(|&a| a != axis).all(|a| numbers(pad)[2 * a..2 * a + 2] == [zero; 2]);
+        let others = |pad: usize| {
+            (0..whole.shape.len()).filter(|&a| a != axis).all(|a| numbers(pad)[2 * a..2 * a + 2] == [zero; 2])
+        };
         let mut pads = pads.to_vec();
         pads.sort_by_key(|&pad| (numbers(pad)[2 * axis].scale, numbers(pad)[2 * axis].offset));
         let (mut end, mut parts) = (zero, Vec::new());
@@ -214,7 +216,9 @@ impl Lowering<'_> {
         let (x, Some(factor)) = (self.view(node.inputs[0])?, self.traced.full(node.inputs[1])) else { return Ok(None) };
         let b = &mut self.b;
         let Some(Operation { inputs, attributes, .. }) = b.made_by(x.id, "ReduceSum").cloned() else { return Ok(None) };
-        let (Some(of), Some(axes)) = (inputs[0], inputs[1].and_then(|axes| b.known_ints(axes))) else { return Ok(None) };
+        let (Some(of), Some(axes)) = (inputs[0], inputs[1].and_then(|axes| b.known_ints(axes))) else {
+            return Ok(None);
+        };
         let lens: Option<Vec<i64>> = axes.iter().map(|&axis| b.shape(of)[axis as usize].value()).collect();
         let count = lens.map(|lens| lens.iter().product::<i64>());
         if count.is_none_or(|count| (1.0 / count as f64) as f32 != factor as f32) {
@@ -231,7 +235,9 @@ impl Lowering<'_> {
         let node = &traced.nodes[i];
         let x = self.view(node.inputs[0])?;
         let b = &self.b;
-        let Some(&[Some(mean), Some(count)]) = b.made_by(x.id, "Mul").map(|mul| &mul.inputs[..]) else { return Ok(None) };
+        let Some(&[Some(mean), Some(count)]) = b.made_by(x.id, "Mul").map(|mul| &mul.inputs[..]) else {
+            return Ok(None);
+        };
         let Some(pool) = b.made_by(mean, "AveragePool").cloned() else { return Ok(None) };
         let Some(count) = b.number(count) else { return Ok(None) };
         if traced.full(node.inputs[1]) == Some(f64::from(count)) {

@@ -139,7 +139,8 @@ impl Lowering<'_> {
             }
         }
         let one = vec![Dim::ONE, batch, units];
-        let results = vec![(Type::F32, vec![steps, Dim::ONE, batch, units]), (Type::F32, one.clone()), (Type::F32, one)];
+        let results =
+            vec![(Type::F32, vec![steps, Dim::ONE, batch, units]), (Type::F32, one.clone()), (Type::F32, one)];
         let size = vec![("hidden_size", Attribute::Int(units.offset))];
         let ids = b.add_all("LSTM", inputs, size, results);
         let mut squeeze = |id: Id, axis: i64, shape: Vec<Dim>| {

@@ -40,10 +40,7 @@ impl Dim {
 impl std::iter::Product for Dim {
     /// Of no more than one length that depends on the batch.
     fn product<I: Iterator<Item = Dim>>(dims: I) -> Dim {
-        dims.fold(Dim::ONE, |a, b| Dim {
-            scale: a.scale * b.offset + a.offset * b.scale,
-            offset: a.offset * b.offset,
-        })
+        dims.fold(Dim::ONE, |a, b| Dim { scale: a.scale * b.offset + a.offset * b.scale, offset: a.offset * b.offset })
     }
 }
 

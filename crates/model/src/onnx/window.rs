@@ -63,7 +63,8 @@ impl Lowering<'_> {
         let b = &mut self.b;
         let rank = axes.len() + 2;
         let dims = &view.repeated.clone().unwrap_or_else(|| view.shape.clone());
-        let shape: Vec<Dim> = [0].into_iter().chain(axes.iter().map(|a| a.place + 1)).chain([4]).map(|i| dims[i]).collect();
+        let shape: Vec<Dim> =
+            [0].into_iter().chain(axes.iter().map(|a| a.place + 1)).chain([4]).map(|i| dims[i]).collect();
         let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
         let seen = view.reshaped(b, &shape).permuted(b, &order);
         seen.wide(b)

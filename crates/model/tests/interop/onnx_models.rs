@@ -107,7 +107,11 @@ fn example(name: &str, model: Result<Model>) -> Result<Example> {
     let mut values = Vec::new();
     for (i, weight) in model.weights().enumerate() {
         let (shape, positive) = (weight.variable.shape(), weight.name().contains("variance"));
-        let scale = if shape.rank() > 1 { (12.0 / shape[..shape.rank() - 1].iter().product::<usize>() as f32).sqrt() } else { 1.0 };
+        let scale = if shape.rank() > 1 {
+            (12.0 / shape[..shape.rank() - 1].iter().product::<usize>() as f32).sqrt()
+        } else {
+            1.0
+        };
         let drawn = Tensor::rand(shape, 100 + i as u64);
         values.push(numbers(&if positive { drawn + 0.5 } else { (drawn - 0.5) * scale })?);
     }
@@ -185,9 +189,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         examples.push(file(&path)?);
     }
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keras");
-    for file in
-        ["layers", "conv", "space", "norm", "attention", "recurrent", "preprocessing", "rules_activations"]
-    {
+    for file in ["layers", "conv", "space", "norm", "attention", "recurrent", "preprocessing", "rules_activations"] {
         let text = std::fs::read_to_string(fixtures.join(format!("{file}.json")))?;
         let cases: Cases = serde_json::from_str(&text)?;
         for case in &cases.cases {
@@ -372,7 +374,10 @@ fn models() -> Result<Vec<Example>> {
         example("over_the_batch", {
             // Samples that attend to one another: a second axis of the batch's length. Eleven is also a size that is traced.
             let x = Input::new([11]);
-            let attend = |x: &Tensor| x.matmul(x.transpose(0, 1)).softmax(-1).matmul(x) + x.scatter_add(Tensor::iota([x.dim(0)], 0) % 3, 4).sum(&[0]);
+            let attend = |x: &Tensor| {
+                x.matmul(x.transpose(0, 1)).softmax(-1).matmul(x)
+                    + x.scatter_add(Tensor::iota([x.dim(0)], 0) % 3, 4).sum(&[0])
+            };
             Model::new(&x, &Dense::new(2).apply(&Instance::from(Lambda::new("attend", attend)).apply(&x)))
         })?,
         Example {
@@ -392,7 +397,8 @@ fn models() -> Result<Vec<Example>> {
                 let order = smaller.cast(DType::F32);
                 order.exp().log1p() + (smaller % 4 / 2).cast(DType::F32) * x.rsqrt().is_nan().cast(DType::F32)
             });
-            let reversed = Lambda::new("reversed", |x: &Tensor| x.flip(&[-1]).matmul(Tensor::eye(6).lower_triangle() + 1.0));
+            let reversed =
+                Lambda::new("reversed", |x: &Tensor| x.flip(&[-1]).matmul(Tensor::eye(6).lower_triangle() + 1.0));
             Model::new(&x, &Dense::new(2).apply(&Instance::from(reversed).apply(&Instance::from(sorted).apply(&x))))
         })?,
     ])

@@ -32,10 +32,12 @@ pub mod layers;
 pub mod losses;
 pub mod metrics;
 mod model;
+mod onnx;
 pub mod optimizers;
 mod plot;
 mod policy;
 mod progress;
+mod protobuf;
 mod regularizers;
 mod saving;
 

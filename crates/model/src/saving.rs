@@ -261,7 +261,10 @@ impl Model {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let foreign = path.extension().and_then(|e| e.to_str()).filter(|e| ["keras", "h5", "onnx"].contains(e));
+        if path.extension().is_some_and(|e| e == "onnx") {
+            return self.export(path);
+        }
+        let foreign = path.extension().and_then(|e| e.to_str()).filter(|e| ["keras", "h5"].contains(e));
         if let Some(extension) = foreign {
             let text = format!("files of type .{extension} are not written yet; save to a .safetensors file");
             return Err(Error::unsupported(text).context(format!("can not write {}", path.display())));

@@ -15,7 +15,7 @@ pub use attention::ScoreMode;
 pub use bidirectional::MergeMode;
 pub use cell::{Cell, StackedRNNCells, register_cell};
 pub use context::Context;
-pub(crate) use context::{Pass, floats_as};
+pub(crate) use context::{Pass, Record, floats_as};
 pub use gru::GRUCell;
 pub use lambda::Lambda;
 pub use lstm::LSTMCell;

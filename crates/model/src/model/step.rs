@@ -35,10 +35,10 @@ impl Model {
             let key_value = key.value();
             let mut pass = Pass::new(kind == Kind::Train, self.policy, &key_value);
             let (inputs, rest) = args.split_at(self.graph.inputs.len());
-            let outputs = self.forward(inputs, &mut pass)?;
             if kind == Kind::Predict {
-                return Ok(outputs.into_iter().map(|(y, _)| floats_as(y, DType::F32)).collect());
+                return self.predictions(inputs, &mut pass);
             }
+            let outputs = self.forward(inputs, &mut pass)?;
             let t = self.training()?;
             let (targets, weights) = rest.split_at(outputs.len());
             let loss = self.loss(t, targets, weights, &outputs, &pass.losses)?;
@@ -73,6 +73,11 @@ impl Model {
         let key = self.key()?.value();
         let mut pass = Pass::new(training, self.policy, &key);
         Ok(self.forward(inputs, &mut pass)?.into_iter().map(|(y, _)| y).collect())
+    }
+
+    /// All outputs, as `f32` if they are floats.
+    pub(crate) fn predictions(&self, inputs: &[Tensor], pass: &mut Pass) -> Result<Vec<Tensor>> {
+        Ok(self.forward(inputs, pass)?.into_iter().map(|(y, _)| floats_as(y, DType::F32)).collect())
     }
 
     fn forward(&self, inputs: &[Tensor], pass: &mut Pass) -> Result<Vec<Masked>> {

@@ -12,6 +12,7 @@ mod lengths;
 mod mistakes;
 mod mistakes_text;
 mod mixed;
+mod onnx;
 mod plotting;
 mod profiling;
 mod randomness;

@@ -49,7 +49,7 @@ pub(crate) struct Application {
 }
 
 /// Where an input of an application comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Source {
     /// An input of the model.
@@ -208,6 +208,15 @@ impl Graph {
             },
         };
         self.results.iter().map(source).collect()
+    }
+
+    /// Layers and which of their applications, in an order in which they can run.
+    pub fn in_order(&self) -> impl Iterator<Item = (usize, usize)> {
+        let mut numbers = vec![0; self.nodes.len()];
+        self.calls.iter().map(move |call| {
+            numbers[call.node] += 1;
+            (call.node, numbers[call.node] - 1)
+        })
     }
 
     /// Names of the outputs: of the layers that make them.

@@ -9,3 +9,5 @@
 
 pub mod elements;
 pub mod hdf5;
+pub mod keras;
+mod zip;

@@ -10,4 +10,5 @@
 pub mod elements;
 pub mod hdf5;
 pub mod keras;
+pub mod npy;
 mod zip;

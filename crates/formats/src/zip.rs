@@ -2,16 +2,17 @@
 
 use ibex_core::{Error, Result};
 use std::fmt::Display;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 /// The first bytes of every archive with something in it.
 pub(crate) const MAGIC: &[u8] = b"PK\x03\x04";
 
-/// Compressed members may be this much larger in memory, but not above [`MAX_EXPANDED`].
-const EXPANSION: u64 = 1100;
-const MAX_EXPANDED: u64 = 256 << 20;
+/// All that is read of an archive may be this many times its size, or [`MAX_EXPANDED`] if that is more and the archive could be that well compressed.
+const USUAL_EXPANSION: u64 = 8;
+const MAX_EXPANSION: u64 = 1100;
+const MAX_EXPANDED: u64 = 192 << 20;
 
 fn damaged(why: impl Display) -> Error {
     Error::format(format!("the archive is damaged: {why}"))
@@ -20,11 +21,15 @@ fn damaged(why: impl Display) -> Error {
 /// An archive that is read.
 pub(crate) struct Reader<R> {
     archive: ZipArchive<R>,
+    /// Bytes that may still be read.
+    left: u64,
 }
 
 impl<R: Read + Seek> Reader<R> {
-    pub(crate) fn new(reader: R) -> Result<Reader<R>> {
-        Ok(Reader { archive: ZipArchive::new(reader).map_err(damaged)? })
+    pub(crate) fn new(mut reader: R) -> Result<Reader<R>> {
+        let size = reader.seek(SeekFrom::End(0)).map_err(damaged)?;
+        let left = size.saturating_mul(USUAL_EXPANSION).max(size.saturating_mul(MAX_EXPANSION).min(MAX_EXPANDED));
+        Ok(Reader { archive: ZipArchive::new(reader).map_err(damaged)?, left })
     }
 
     /// The names of all members, in their order; those that are no text are left out.
@@ -40,14 +45,14 @@ impl<R: Read + Seek> Reader<R> {
     pub(crate) fn read(&mut self, name: &str, most: u64) -> Result<Vec<u8>> {
         let inside = |e: Error| e.context(format!("member {name}"));
         let member = self.archive.by_name(name).map_err(damaged).map_err(inside)?;
-        let expanded = member.compressed_size().saturating_mul(EXPANSION).min(MAX_EXPANDED);
-        let most = most.min(member.compressed_size().max(expanded));
+        let most = most.min(self.left);
         let mut bytes = Vec::new();
         let read = member.take(most.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(damaged).map_err(inside)?;
         if bytes.len() as u64 > most {
             return Err(inside(damaged(format!("it is larger than {most} bytes"))));
         }
+        self.left -= bytes.len() as u64;
         Ok(bytes)
     }
 

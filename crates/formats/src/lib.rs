@@ -11,4 +11,5 @@ pub mod elements;
 pub mod hdf5;
 pub mod keras;
 pub mod npy;
+pub mod weights;
 mod zip;

@@ -1,8 +1,7 @@
 //! Where Keras puts variables in an HDF5 file.
 //!
 //! Keras 3 (`model.weights.h5`, `*.weights.h5`) walks the model's objects: `/layers/dense_1/vars/0` is the first variable of the second layer of class
-//! `Dense`, whatever the user calls it. [`Names`] counts the classes, [`tree`] makes the file of variables in the order of the model, [`find`] finds them
-//! again. `/optimizer/vars/<i>` are the optimizer's ([`numbered`]).
+//! `Dense`, whatever the user calls it. [`tree`] makes the file of variables in the order of the model, [`find`] finds them again. `/optimizer/vars/<i>` are the optimizer's ([`numbered`]).
 //!
 //! Keras 2, and `.h5` files of Keras 3, have a group for each layer under its own name, and lists of names as attributes: [`legacy`].
 
@@ -11,26 +10,6 @@ pub mod legacy;
 use crate::hdf5::{Attribute, Dataset, Group};
 use ibex_core::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The names of objects in one list, such as a model's layers: the class in snake case, from the second of a class on with a number.
-#[derive(Debug, Default)]
-pub struct Names(BTreeMap<String, usize>);
-
-impl Names {
-    /// The next object of class `snake_case`: `dense`, `dense_1`, `dense_2`.
-    pub fn next(&mut self, snake_case: &str) -> String {
-        match self.0.get_mut(snake_case) {
-            Some(count) => {
-                *count += 1;
-                format!("{snake_case}_{count}")
-            }
-            None => {
-                self.0.insert(snake_case.to_string(), 0);
-                snake_case.to_string()
-            }
-        }
-    }
-}
 
 /// An object that may have variables: a layer, a layer inside of it, the optimizer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -39,6 +39,8 @@ mod policy;
 mod progress;
 mod regularizers;
 mod saving;
+#[cfg(feature = "keras")]
+mod weight_files;
 
 pub use activations::Activation;
 pub use constraints::Constraint;

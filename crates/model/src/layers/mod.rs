@@ -6,6 +6,7 @@ mod affine;
 mod cell;
 mod context;
 mod convolution;
+mod keras_place;
 mod lambda;
 mod recurrent;
 mod weights;
@@ -17,6 +18,7 @@ pub use cell::{Cell, StackedRNNCells, register_cell};
 pub use context::Context;
 pub(crate) use context::{Pass, floats_as};
 pub use gru::GRUCell;
+pub(crate) use keras_place::{Names, below, is_keras_layer};
 pub use lambda::Lambda;
 pub use lstm::LSTMCell;
 pub(crate) use operator::{Constant, Operation, dtype};
@@ -177,6 +179,12 @@ pub trait Layer: Any + Debug + Send + Sync {
     /// Does the mask of the (first) input hold for the output too, unless [`Context::set_mask`] says otherwise? Else the mask ends here.
     fn supports_masking(&self) -> bool {
         false
+    }
+
+    /// Where Keras's files have a weight of this layer, below the layer's own place: `cell` for the `kernel` of an `LSTM`, nothing for a weight of the
+    /// layer itself. Weights of one place are numbered in their order, those that training changes first.
+    fn keras_place(&self, weight: &str) -> String {
+        weight.rsplit_once('/').map_or_else(String::new, |(place, _)| place.into())
     }
 
     /// Looks at the numbers that the model is given, if this layer is the first to get them, before anything runs on them.

@@ -477,7 +477,7 @@ fn checksum<'a>(header: &str, tensors: impl Iterator<Item = (&'a str, &'a [usize
     hasher.finalize()
 }
 
-fn dtype_to(dtype: DType) -> Dtype {
+pub(crate) fn dtype_to(dtype: DType) -> Dtype {
     match dtype {
         DType::F32 => Dtype::F32,
         DType::F16 => Dtype::F16,
@@ -487,7 +487,7 @@ fn dtype_to(dtype: DType) -> Dtype {
     }
 }
 
-fn view_dtype(dtype: Dtype) -> Option<DType> {
+pub(crate) fn view_dtype(dtype: Dtype) -> Option<DType> {
     match dtype {
         Dtype::F32 => Some(DType::F32),
         Dtype::F16 => Some(DType::F16),

@@ -59,6 +59,7 @@ pub use initializers::{Distribution, FanMode, Initializer};
 pub use model::{Batches, Evaluate, Examples, Feed, Fit, KernelTime, Model, Profile, Sequential, Source, Tensors};
 pub use policy::DTypePolicy;
 pub use regularizers::{OrthogonalMode, Regularizer};
+pub use saving::Load;
 
 /// The engine below: graphs, programs, backends.
 pub use ibex_core as core;

@@ -192,6 +192,25 @@ impl Graph {
         }
     }
 
+    /// Puts layers in the order of a list of names; those that are not in it stay behind the others.
+    pub fn reorder(&mut self, names: &[&str]) {
+        let place: HashMap<&str, usize> = names.iter().enumerate().map(|(i, name)| (*name, i)).collect();
+        let mut order: Vec<usize> = (0..self.nodes.len()).collect();
+        order.sort_by_key(|&i| place.get(&*self.nodes[i].name).copied().unwrap_or(usize::MAX));
+        let mut new = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(now, &before)| new[before] = now);
+        let mut nodes: Vec<(usize, Node)> = std::mem::take(&mut self.nodes).into_iter().enumerate().collect();
+        nodes.sort_by_key(|(before, _)| new[*before]);
+        self.nodes = nodes.into_iter().map(|(_, node)| node).collect();
+        self.calls.iter_mut().for_each(|call| call.node = new[call.node]);
+        let sources = self.nodes.iter_mut().flat_map(|node| &mut node.applications).flat_map(|a| &mut a.from);
+        for source in sources {
+            if let Source::Layer(node, _, _) = source {
+                *node = new[*node];
+            }
+        }
+    }
+
     /// Where the outputs come from.
     pub fn output_sources(&self) -> Vec<Source> {
         let mut numbers = vec![0; self.nodes.len()];

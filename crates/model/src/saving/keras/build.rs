@@ -140,14 +140,15 @@ impl Network {
         }
         let outputs = self.outputs.iter().map(|place| builder.get(place)).collect::<Result<Vec<_>>>()?;
         let outputs: Vec<SymbolicTensor> = outputs.into_iter().map(|(tensor, _)| tensor).collect();
-        let graph = if sequential && self.layers.len() == 1 {
+        let mut graph = if sequential && self.layers.len() == 1 {
             Graph::empty(inputs.first().cloned().ok_or_else(|| wrong("it has no inputs"))?)
         } else {
             Graph::new(inputs, outputs)?
         };
+        let names: Vec<&str> = self.layers.iter().map(|entry| &*entry.name).collect();
+        graph.reorder(&names);
         let layers = self.layers.iter().zip(builder.instances).zip(builder.inner);
         let layers = layers.map(|((entry, instance), inner)| BuiltLayer {
-            class_name: entry.class_name.clone(),
             name: entry.name.clone(),
             instance,
             inner: inner.map(|built| built.layers).unwrap_or_default(),
@@ -347,7 +348,11 @@ impl Builder<'_> {
         let tensors: Vec<SymbolicTensor> = inputs.iter().map(|(tensor, _)| tensor.clone()).collect();
         let instance = self.instance(call.0, entry, &taken, &tensors)?;
         let mask = self.mask(entry, &instance, &taken, &inputs);
-        self.keep(call, instance.apply_all(&tensors), mask)
+        let mut outputs = instance.apply_all(&tensors);
+        if let (Some(activation), Some(first)) = (entry.activation_layer()?, outputs.first_mut()) {
+            *first = activation.apply(&*first);
+        }
+        self.keep(call, outputs, mask)
     }
 
     fn keep(&mut self, call: (usize, usize), outputs: Vec<SymbolicTensor>, mask: Mask) -> Result<Vec<Place>> {
@@ -410,6 +415,9 @@ impl Builder<'_> {
         }
         let instance = if entry.is_model() {
             let built = entry.network()?.build(self.options, Some(inputs))?;
+            if built.graph.nodes.is_empty() {
+                return Err(Error::unsupported("the model inside has no layers"));
+            }
             let nested = Nested { graph: built.graph.clone(), sequential: built.sequential };
             self.inner[number] = Some(built);
             Instance::from(nested).named(&entry.name)

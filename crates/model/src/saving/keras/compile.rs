@@ -61,7 +61,9 @@ impl Compiled {
 fn each_output(what: &str, value: Value, outputs: &[String]) -> Result<Vec<Value>> {
     match value {
         Value::Array(list) if list.len() == outputs.len() => Ok(list),
-        Value::Array(list) => Err(wrong(format!("{what} has {} entries, the model has {} outputs", list.len(), outputs.len()))),
+        Value::Array(list) => {
+            Err(wrong(format!("{what} has {} entries, the model has {} outputs", list.len(), outputs.len())))
+        }
         Value::Object(mut by_name) if !by_name.contains_key("class_name") => {
             Ok(outputs.iter().map(|name| by_name.remove(name).unwrap_or_default()).collect())
         }
@@ -74,7 +76,8 @@ fn named(value: Value) -> Result<(String, Option<Config>)> {
     match value {
         Value::String(name) => Ok((name, None)),
         Value::Object(mut object) => {
-            let class = object.get("class_name").and_then(Value::as_str).ok_or_else(|| wrong("an object has no class_name"))?;
+            let class =
+                object.get("class_name").and_then(Value::as_str).ok_or_else(|| wrong("an object has no class_name"))?;
             let class = class.rsplit('>').next().unwrap_or_default().to_string();
             match object.remove("config") {
                 Some(Value::Object(config)) => Ok((class, Some(config))),
@@ -153,7 +156,12 @@ fn metrics(value: Value, outputs: &[String], weighted: bool) -> Result<Vec<Box<d
     let by_output: Vec<(Option<&String>, Value)> = match value {
         Value::Null => Vec::new(),
         Value::Object(by_name) if !by_name.contains_key("class_name") => {
-            let find = |name: &String| outputs.iter().find(|output| *output == name).ok_or_else(|| wrong(format!("there is no output {name:?} for a metric")));
+            let find = |name: &String| {
+                outputs
+                    .iter()
+                    .find(|output| *output == name)
+                    .ok_or_else(|| wrong(format!("there is no output {name:?} for a metric")))
+            };
             by_name.into_iter().map(|(name, value)| Ok((Some(find(&name)?), value))).collect::<Result<_>>()?
         }
         Value::Array(list) if several && list.len() == outputs.len() => outputs.iter().map(Some).zip(list).collect(),
@@ -225,13 +233,15 @@ pub(super) fn write(training: &Training, outputs: &[String]) -> Result<Value> {
     };
     let losses: Vec<Value> = (0..count).map(|i| loss(training.loss(i))).collect::<Result<_>>()?;
     let weights: Vec<f32> = (0..count).map(|i| training.loss(i).weight()).collect();
-    let one_or_all = |mut list: Vec<Value>| if count == 1 { list.pop().unwrap_or_default() } else { Value::Array(list) };
+    let one_or_all =
+        |mut list: Vec<Value>| if count == 1 { list.pop().unwrap_or_default() } else { Value::Array(list) };
     let metrics = |weighted: bool| -> Result<Value> {
         let mut by_output: Vec<Vec<Value>> = vec![Vec::new(); count];
         for metric in training.metrics.iter().filter(|metric| metric.takes_weights() == weighted) {
             let value = written_metric(&**metric)?;
             let all = by_output.iter_mut().zip(outputs);
-            all.filter(|(_, name)| metric.output().is_none_or(|own| own == *name)).for_each(|(list, _)| list.push(value.clone()));
+            all.filter(|(_, name)| metric.output().is_none_or(|own| own == *name))
+                .for_each(|(list, _)| list.push(value.clone()));
         }
         Ok(match &by_output[..] {
             all if all.iter().all(Vec::is_empty) => Value::Null,
@@ -256,7 +266,9 @@ fn own(known: bool, what: &str, class: &str) -> Result<()> {
     if known {
         return Ok(());
     }
-    Err(Error::unsupported(format!("the {what} {class} is your own, and Keras does not know it; compile the model with another one")))
+    Err(Error::unsupported(format!(
+        "the {what} {class} is your own, and Keras does not know it; compile the model with another one"
+    )))
 }
 
 fn written_optimizer(optimizer: &dyn Optimizer) -> Result<Value> {

@@ -1,5 +1,6 @@
 //! One layer of a Keras file.
 
+use super::arguments::recurrent;
 use super::network::{Entry, wrong};
 use crate::DTypePolicy;
 use crate::config::Config;
@@ -63,6 +64,9 @@ impl Entry {
             return Err(wrong("a config"));
         };
         config.extend(settings);
+        if self.activation_layer()?.is_some() {
+            config.insert("activation".into(), "linear".into());
+        }
         amend(&self.class_name, &mut config)?;
         let loaded = self.load(config.clone())?;
         let flag = |config: &Config| config.get("trainable").and_then(Value::as_bool);
@@ -72,6 +76,23 @@ impl Entry {
             instance = instance.dtype(policy);
         }
         Ok(instance)
+    }
+
+    /// A layer as the activation of a layer, which is applied after it: `Dense(8, activation=LeakyReLU())`.
+    pub fn activation_layer(&self) -> Result<Option<Instance>> {
+        let Some(Value::Object(object)) = self.config.get("activation").cloned().map(plain) else { return Ok(None) };
+        let class = object.get("class_name").and_then(Value::as_str).unwrap_or_default();
+        let Some(Value::Object(config)) = object.get("config").cloned() else {
+            return Err(wrong("an activation has no config"));
+        };
+        if class == "PReLU" || recurrent(&self.class_name) || !layers::is_built_in(class) {
+            return Err(Error::unsupported(format!(
+                "its activation is a layer {class:?}; put the layer after it instead"
+            )));
+        }
+        let loaded = layers::from_config(class, config.clone())?;
+        nothing_lost(&config, &loaded.config()?).map_err(|e| e.context("its activation"))?;
+        Ok(Some(Instance::from(loaded)))
     }
 
     fn load(&self, config: Config) -> Result<Box<dyn Layer>> {

@@ -106,7 +106,9 @@ impl Masks {
                 let mask = match &first {
                     Mask::Removed if states => Mask::None,
                     Mask::Derived if states => {
-                        return Err(Error::unsupported("the mask of its input can not be written beside initial states"));
+                        return Err(Error::unsupported(
+                            "the mask of its input can not be written beside initial states",
+                        ));
                     }
                     mask => mask.clone(),
                 };
@@ -119,7 +121,12 @@ impl Masks {
                 }
                 call.args = tensors.into_iter().take(1).collect();
             }
-            "TimeDistributed" | "GlobalAveragePooling1D" | "BatchNormalization" | "Softmax" | "Sequential" | "Functional"
+            "TimeDistributed"
+            | "GlobalAveragePooling1D"
+            | "BatchNormalization"
+            | "Softmax"
+            | "Sequential"
+            | "Functional"
                 if tensors.len() == 1 =>
             {
                 let mask = self.argument(writer, &first)?;
@@ -129,11 +136,13 @@ impl Masks {
                 call.args = tensors;
             }
             class => {
-                let counts = ["Multiply", "Maximum", "Minimum", "Concatenate", "Sequential", "Functional"].contains(&class);
+                let counts =
+                    ["Multiply", "Maximum", "Minimum", "Concatenate", "Sequential", "Functional"].contains(&class);
                 if masks.iter().any(Mask::told) && (counts || !crate::layers::is_built_in(node.layer().class_name())) {
                     return Err(Error::unsupported("Keras does not let a mask of its inputs be given"));
                 }
-                call.args = if tensors.len() == 1 && !LISTS.contains(&class) { tensors } else { vec![Argument::List(tensors)] };
+                call.args =
+                    if tensors.len() == 1 && !LISTS.contains(&class) { tensors } else { vec![Argument::List(tensors)] };
             }
         }
         Ok(call)
@@ -160,7 +169,8 @@ impl Masks {
                 let each = not_equal(writer, tensor, number.clone());
                 let mut shape = writer.shape(&each);
                 shape.pop();
-                let config = Config::from_iter([("axis".to_string(), json!(-1)), ("keepdims".to_string(), json!(false))]);
+                let config =
+                    Config::from_iter([("axis".to_string(), json!(-1)), ("keepdims".to_string(), json!(false))]);
                 writer.operation("any", config, vec![Argument::Tensor(each)], shape)
             }
             Mask::Or(all) => {

@@ -2,46 +2,58 @@
 
 mod arguments;
 mod build;
+mod compile;
+#[cfg(feature = "keras")]
+mod files;
 mod layer;
+mod masks;
 mod network;
 mod operation;
+mod order;
 #[cfg(test)]
 mod tests;
+mod write;
 
-use crate::graph::{Graph, Instance};
+use super::Load;
+use crate::config::Config;
+use crate::graph::{Graph, Instance, Nested};
 use crate::layers::Weight;
 use crate::model::Model;
 use build::Options;
 use ibex_core::{Error, Result};
 use network::{Network, wrong};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A model that was read, with its layers as they stand in the file.
 #[derive(Debug)]
-pub(crate) struct Built {
-    pub name: String,
-    pub sequential: bool,
-    pub graph: Arc<Graph>,
-    pub layers: Vec<BuiltLayer>,
+struct Built {
+    name: String,
+    sequential: bool,
+    graph: Arc<Graph>,
+    layers: Vec<BuiltLayer>,
 }
 
-/// A layer of a file: Keras's name of its class, which groups of weights are named after, and what was made of it. Inputs, and operations
-/// that only make masks which are there anyway, have no instance.
+/// A layer of a file and what was made of it, or made it. Inputs, operations that only make masks which are there anyway, and arguments of calls have
+/// no instance.
 #[derive(Debug)]
-pub(crate) struct BuiltLayer {
-    pub class_name: String,
-    pub name: String,
-    pub instance: Option<Instance>,
+struct BuiltLayer {
+    name: String,
+    instance: Option<Instance>,
     /// The layers of a model inside.
-    pub inner: Vec<BuiltLayer>,
+    inner: Vec<BuiltLayer>,
 }
 
-/// The model of a configuration, its weights drawn anew, and its layers in the order of the file; `shapes` are those of inputs whose lengths
-/// the file leaves open.
-pub(crate) fn model_from_config(text: &str, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(Model, Vec<BuiltLayer>)> {
-    let mut value: Value = serde_json::from_str(text).map_err(wrong)?;
+/// What [`model_of`] makes.
+struct Read {
+    model: Model,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the graph has their order"))]
+    layers: Vec<BuiltLayer>,
+}
+
+/// The model of a description, its weights drawn anew, not compiled.
+fn model_of(mut value: Value, load: &Load) -> Result<Read> {
     // Some tools write the text of an object as a text.
     if let Value::String(inside) = &value {
         value = serde_json::from_str(inside).map_err(wrong)?;
@@ -58,15 +70,24 @@ pub(crate) fn model_from_config(text: &str, shapes: &BTreeMap<String, Vec<usize>
         )));
     }
     let network = Network::read(&class, config)?;
-    let options = Options { policy: network.policy(), shapes: shapes.clone() };
+    let options = Options { policy: network.policy(), shapes: load.shapes.clone() };
     let built = network.build(&options, None)?;
     built.graph.draw(0)?;
     let model = Model::of_shared(built.graph, &built.name, built.sequential).dtype_policy(options.policy);
-    Ok((model, built.layers))
+    Ok(Read { model, layers: built.layers })
+}
+
+/// The layer that a model inside of another layer is, by Keras's configuration of it.
+pub(super) fn nested(config: Config, sequential: bool) -> Result<Nested> {
+    let class = if sequential { "Sequential" } else { "Functional" };
+    let network = Network::read(class, Value::Object(config))?;
+    let built = network.build(&Options { policy: network.policy(), ..Options::default() }, None)?;
+    Ok(Nested { graph: built.graph, sequential: built.sequential })
 }
 
 /// All weights in the order of a file's layers, as Keras's `model.weights`; shared ones once.
-pub(crate) fn file_weights(layers: &[BuiltLayer]) -> Vec<&Weight> {
+#[cfg(any(test, feature = "keras"))]
+fn file_weights(layers: &[BuiltLayer]) -> Vec<&Weight> {
     fn collect<'a>(layers: &'a [BuiltLayer], all: &mut Vec<&'a Weight>) {
         for layer in layers {
             if layer.inner.is_empty() {
@@ -80,4 +101,43 @@ pub(crate) fn file_weights(layers: &[BuiltLayer]) -> Vec<&Weight> {
     collect(layers, &mut all);
     all.retain(|weight| seen.insert(weight.variable.id()));
     all
+}
+
+impl Model {
+    /// The model's architecture as JSON, with its settings for training if it was compiled: what Keras's `model.to_json()` gives and its
+    /// `keras.models.model_from_json` reads. No weights.
+    ///
+    /// # Errors
+    /// `Unsupported` for what Keras does not have, naming the layer: closures, metrics of your own.
+    pub fn to_json(&self) -> Result<String> {
+        self.check()?;
+        let (mut value, _) = write::model(&self.graph, self.name(), self.is_sequential(), self.policy(), true)?;
+        if let (Some(training), Some(object)) = (&self.training, value.as_object_mut()) {
+            object.insert("compile_config".into(), compile::write(training, &self.output_names())?);
+        }
+        serde_json::to_string_pretty(&value).map_err(|e| Error::value(format!("the model can not be written: {e}")))
+    }
+
+    /// The model of an architecture as JSON, which Keras's `model.to_json()` or [`Model::to_json`] wrote. Its weights are drawn anew.
+    ///
+    /// # Errors
+    /// `Format` if it is damaged; `Unsupported` for what is not built here, naming the layer. A layer of your own is made known by
+    /// [`layers::register`](crate::layers::register).
+    pub fn from_json(text: &str) -> Result<Model> {
+        Load::new().json(text)
+    }
+}
+
+impl Load {
+    /// [`Model::from_json`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn json(&self, text: &str) -> Result<Model> {
+        let mut value: Value = serde_json::from_str(text).map_err(wrong)?;
+        let compile = value.get_mut("compile_config").map(Value::take).unwrap_or_default();
+        let Read { mut model, .. } = model_of(value, self)?;
+        model.compile_as(&compile)?;
+        Ok(model)
+    }
 }

@@ -144,8 +144,12 @@ impl Network {
 
     /// Calls of models inside count from 1 in outputs, and in Keras 2 everywhere; here from 0.
     fn renumber(&mut self) {
-        let models: HashMap<String, bool> =
-            self.layers.iter().filter(|e| e.is_model()).map(|e| (e.name.clone(), e.class_name != "Sequential")).collect();
+        let models: HashMap<String, bool> = self
+            .layers
+            .iter()
+            .filter(|e| e.is_model())
+            .map(|e| (e.name.clone(), e.class_name != "Sequential"))
+            .collect();
         if models.is_empty() {
             return;
         }

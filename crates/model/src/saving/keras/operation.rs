@@ -187,7 +187,8 @@ pub(super) fn module(name: &str) -> &'static str {
 
 /// `expand_dims` is `ExpandDims`.
 pub(super) fn class_name(name: &str) -> String {
-    let word = |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect::<String>();
+    let word =
+        |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect::<String>();
     name.split('_').map(word).collect()
 }
 

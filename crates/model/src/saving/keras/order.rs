@@ -27,7 +27,8 @@ impl Network {
         }
         let mut order: Vec<usize> = met;
         // Inputs that no output depends on come first among the last.
-        let unused = self.inputs.iter().filter_map(&call).map(|(layer, _)| layer).filter(|layer| !of_layers.contains_key(layer));
+        let unused =
+            self.inputs.iter().filter_map(&call).map(|(layer, _)| layer).filter(|layer| !of_layers.contains_key(layer));
         order.splice(0..0, unused.collect::<Vec<_>>());
         order.sort_by_key(|layer| std::cmp::Reverse(of_layers.get(layer).copied().unwrap_or(0)));
         order

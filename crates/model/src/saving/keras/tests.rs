@@ -21,7 +21,8 @@ fn cases() {
     for case in &cases {
         let name = case["name"].as_str().unwrap_or_default();
         let run = || -> Result<f64> {
-            let (mut model, layers) = model_from_config(case["json"].as_str().unwrap_or_default(), &BTreeMap::new())?;
+            let value = serde_json::from_str(case["json"].as_str().unwrap_or_default()).map_err(wrong)?;
+            let Read { mut model, layers } = model_of(value, &Load::new())?;
             let weights = file_weights(&layers);
             let given = case["weights"].as_array().expect("a list");
             if weights.len() != given.len() {

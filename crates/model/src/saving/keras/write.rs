@@ -19,10 +19,14 @@ pub(super) fn object(module: &str, class_name: &str, config: Config) -> Value {
 
 /// Objects inside of a configuration get the module that Keras looks for them in, which follows from the field.
 fn described(config: Config) -> Value {
-    config.into_iter().map(|(field, value)| {
-        let described = inside(&field, value);
-        (field, described)
-    }).collect::<Map<_, _>>().into()
+    config
+        .into_iter()
+        .map(|(field, value)| {
+            let described = inside(&field, value);
+            (field, described)
+        })
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn inside(field: &str, value: Value) -> Value {
@@ -36,6 +40,8 @@ fn inside(field: &str, value: Value) -> Value {
     };
     match value {
         Value::Array(list) => list.into_iter().map(|value| inside(field, value)).collect(),
+        // A model inside is written already.
+        Value::Object(object_) if object_.contains_key("module") => Value::Object(object_),
         Value::Object(mut object_) if object_.contains_key("class_name") => {
             let class = object_.get("class_name").and_then(Value::as_str).unwrap_or_default().to_string();
             let config = match object_.remove("config") {
@@ -65,7 +71,16 @@ const OF_CALLS: &[&str] = &["use_causal_mask", "return_attention_scores"];
 
 /// Layers that Keras calls with one list of tensors.
 pub(super) const LISTS: &[&str] = &[
-    "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot", "Attention", "AdditiveAttention",
+    "Add",
+    "Subtract",
+    "Multiply",
+    "Average",
+    "Maximum",
+    "Minimum",
+    "Concatenate",
+    "Dot",
+    "Attention",
+    "AdditiveAttention",
 ];
 
 pub(super) struct Writer<'a> {
@@ -80,18 +95,39 @@ pub(super) struct Writer<'a> {
 }
 
 /// A model, written, and its layers in the order in which Keras will have them.
-pub(super) fn model(graph: &Arc<Graph>, name: &str, sequential: bool, policy: DTypePolicy, trainable: bool) -> Result<(Value, Vec<BuiltLayer>)> {
+pub(super) fn model(
+    graph: &Arc<Graph>,
+    name: &str,
+    sequential: bool,
+    policy: DTypePolicy,
+    trainable: bool,
+) -> Result<(Value, Vec<BuiltLayer>)> {
     let (network, layers) = network(graph, name, sequential, policy)?;
     Ok((network.written(trainable), layers))
 }
 
-fn network(graph: &Arc<Graph>, name: &str, sequential: bool, policy: DTypePolicy) -> Result<(Network, Vec<BuiltLayer>)> {
+fn network(
+    graph: &Arc<Graph>,
+    name: &str,
+    sequential: bool,
+    policy: DTypePolicy,
+) -> Result<(Network, Vec<BuiltLayer>)> {
     let mut writer = Writer {
         graph,
         policy,
-        network: Network { name: name.into(), trainable: true, sequential: sequential && in_a_row(graph), ..Network::default() },
+        network: Network {
+            name: name.into(),
+            trainable: true,
+            sequential: sequential && in_a_row(graph),
+            ..Network::default()
+        },
         layers: Vec::new(),
-        names: graph.nodes.iter().map(|node| node.name().to_string()).chain(graph.input_names.iter().cloned()).collect(),
+        names: graph
+            .nodes
+            .iter()
+            .map(|node| node.name().to_string())
+            .chain(graph.input_names.iter().cloned())
+            .collect(),
         places: HashMap::new(),
     };
     writer.inputs();
@@ -125,7 +161,8 @@ fn in_a_row(graph: &Graph) -> bool {
     let own = graph.in_order().all(|(number, application)| {
         let node = &graph.nodes[number];
         let from = &node.applications[application].from;
-        let follows = from[..] == [last] && application == 0 && is::<Operator>(node).is_none() && is::<ApplyMask>(node).is_none();
+        let follows =
+            from[..] == [last] && application == 0 && is::<Operator>(node).is_none() && is::<ApplyMask>(node).is_none();
         last = Source::Layer(number, application, 0);
         let settings = node.layer().config().unwrap_or_default();
         follows && OF_CALLS.iter().all(|name| settings.get(*name) != Some(&Value::Bool(true)))
@@ -137,7 +174,8 @@ impl Writer<'_> {
     fn inputs(&mut self) {
         for (i, (input, name)) in self.graph.inputs.iter().zip(&self.graph.input_names).enumerate() {
             let batch = input.batch_size().map_or(Value::Null, Value::from);
-            let shape: Vec<Value> = std::iter::once(batch).chain(input.shape().iter().map(|&d| Value::from(d))).collect();
+            let shape: Vec<Value> =
+                std::iter::once(batch).chain(input.shape().iter().map(|&d| Value::from(d))).collect();
             let config = json!({"batch_shape": shape, "dtype": input.dtype().name(), "sparse": false, "ragged": false, "name": name});
             self.push("keras.layers", "InputLayer", None, name, config.as_object().cloned().unwrap_or_default());
             let place = Place { layer: name.clone(), node: 0, tensor: 0 };
@@ -160,7 +198,14 @@ impl Writer<'_> {
     }
 
     /// A new entry, by its number.
-    fn push(&mut self, module: &str, class_name: &str, registered_name: Option<&str>, name: &str, config: Config) -> usize {
+    fn push(
+        &mut self,
+        module: &str,
+        class_name: &str,
+        registered_name: Option<&str>,
+        name: &str,
+        config: Config,
+    ) -> usize {
         self.network.layers.push(Entry {
             module: Some(module.into()),
             class_name: class_name.into(),
@@ -169,7 +214,7 @@ impl Writer<'_> {
             config,
             calls: Vec::new(),
         });
-        self.layers.push(BuiltLayer { class_name: class_name.into(), name: name.into(), instance: None, inner: Vec::new() });
+        self.layers.push(BuiltLayer { name: name.into(), instance: None, inner: Vec::new() });
         self.layers.len() - 1
     }
 
@@ -177,7 +222,10 @@ impl Writer<'_> {
     pub fn operation(&mut self, name: &str, mut config: Config, args: Vec<Argument>, shape: Vec<Value>) -> Place {
         let (module, class_name) = (super::operation::module(name), super::operation::class_name(name));
         let numbered = (1..).map(|i| format!("{name}_{i}"));
-        let free = std::iter::once(name.to_string()).chain(numbered).find(|name| !self.names.contains(name)).unwrap_or_default();
+        let free = std::iter::once(name.to_string())
+            .chain(numbered)
+            .find(|name| !self.names.contains(name))
+            .unwrap_or_default();
         self.names.insert(free.clone());
         config.insert("name".into(), free.clone().into());
         let number = self.push(module, &class_name, Some(&class_name), &free, config);
@@ -191,7 +239,13 @@ impl Writer<'_> {
         self.places.get(source).cloned().ok_or_else(|| Error::model("it takes a tensor that the model does not have"))
     }
 
-    fn apply(&mut self, number: usize, application: usize, entries: &mut HashMap<usize, usize>, masks: &mut Masks) -> Result<()> {
+    fn apply(
+        &mut self,
+        number: usize,
+        application: usize,
+        entries: &mut HashMap<usize, usize>,
+        masks: &mut Masks,
+    ) -> Result<()> {
         let node = &self.graph.nodes[number];
         let applied = &node.applications[application];
         let inputs: Vec<Place> = applied.from.iter().map(|source| self.place(source)).collect::<Result<_>>()?;
@@ -236,6 +290,21 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Models inside of a wrapper, as Keras describes them.
+    fn models_inside(&self, config: &mut Config) -> Result<()> {
+        let Some(Value::Object(layer)) = config.get_mut("layer") else { return Ok(()) };
+        let class = layer.get("class_name").and_then(Value::as_str).unwrap_or_default().to_string();
+        let (true, Some(Value::Object(inner))) =
+            (["Sequential", "Functional"].contains(&&*class), layer.get("config").cloned())
+        else {
+            return Ok(());
+        };
+        let nested = crate::saving::nested_from_config(inner, class == "Sequential")?;
+        let (inner, _) = network(&nested.graph, &crate::model::snake_case(&class), nested.sequential, self.policy)?;
+        *layer = inner.written(true).as_object().cloned().unwrap_or_default();
+        Ok(())
+    }
+
     /// The entry of a layer, by its number.
     fn entry(&mut self, node: &Node) -> Result<usize> {
         if let Some(operator) = is::<Operator>(node) {
@@ -256,6 +325,7 @@ impl Writer<'_> {
         }
         let class = node.layer().class_name();
         let mut config = node.layer().config()?;
+        self.models_inside(&mut config)?;
         OF_CALLS.iter().for_each(|name| drop(config.remove(*name)));
         config.insert("name".into(), node.name().into());
         config.insert("trainable".into(), trainable.into());
@@ -265,7 +335,9 @@ impl Writer<'_> {
         }
         // A class of one's own is one of the user's in Python too.
         let (module, registered) = if known { ("keras.layers", None) } else { ("builtins", Some(class)) };
-        let Value::Object(config) = described(config) else { return Err(Error::value("its configuration is no object")) };
+        let Value::Object(config) = described(config) else {
+            return Err(Error::value("its configuration is no object"));
+        };
         let entry = self.push(module, class, registered, node.name(), config);
         self.layers[entry].instance = Some(node.instance().clone());
         Ok(entry)
@@ -297,10 +369,8 @@ impl Network {
     }
 
     pub fn config(&self, trainable: bool) -> Config {
-        let mut config = Config::from_iter([
-            ("name".to_string(), json!(self.name)),
-            ("trainable".to_string(), json!(trainable)),
-        ]);
+        let mut config =
+            Config::from_iter([("name".to_string(), json!(self.name)), ("trainable".to_string(), json!(trainable))]);
         let layers: Vec<Value> = self.layers.iter().map(|entry| self.layer(entry)).collect();
         config.insert("layers".into(), layers.into());
         if self.sequential {
@@ -314,7 +384,8 @@ impl Network {
     }
 
     fn ends(&self, places: &[Place]) -> Value {
-        let functional = |place: &Place| self.layers.iter().any(|e| e.name == place.layer && e.class_name == "Functional");
+        let functional =
+            |place: &Place| self.layers.iter().any(|e| e.name == place.layer && e.class_name == "Functional");
         // Keras counts the calls of a model inside from 1 here, and only here.
         let end = |place: &Place| json!([place.layer, place.node + usize::from(functional(place)), place.tensor]);
         match places {
@@ -330,13 +401,19 @@ impl Network {
             "config": entry.config,
             "registered_name": entry.registered_name,
         });
-        if !self.sequential && let Some(layer) = layer.as_object_mut() {
-            let calls: Vec<Value> = entry.calls.iter().map(|call| {
-                let args: Vec<Value> = call.args.iter().map(|argument| self.argument(argument)).collect();
-                let kwargs = call.kwargs.iter().map(|(name, argument)| (name.clone(), self.argument(argument)));
-                let kwargs: Map<String, Value> = kwargs.collect();
-                json!({"args": args, "kwargs": kwargs})
-            }).collect();
+        if !self.sequential
+            && let Some(layer) = layer.as_object_mut()
+        {
+            let calls: Vec<Value> = entry
+                .calls
+                .iter()
+                .map(|call| {
+                    let args: Vec<Value> = call.args.iter().map(|argument| self.argument(argument)).collect();
+                    let kwargs = call.kwargs.iter().map(|(name, argument)| (name.clone(), self.argument(argument)));
+                    let kwargs: Map<String, Value> = kwargs.collect();
+                    json!({"args": args, "kwargs": kwargs})
+                })
+                .collect();
             layer.insert("name".into(), json!(entry.name));
             layer.insert("inbound_nodes".into(), calls.into());
         }

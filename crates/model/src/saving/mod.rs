@@ -8,7 +8,7 @@ pub(crate) use native::{dtype_to, view_dtype};
 pub(crate) use native::{graph_config, nested_from_config};
 
 use crate::model::Model;
-use ibex_core::{Error, Result};
+use ibex_core::Result;
 use ibex_data::io::failed;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -122,8 +122,8 @@ impl Load {
 }
 
 #[cfg(not(feature = "keras"))]
-fn without_keras() -> Error {
-    Error::unsupported("this program was built without the feature \"keras\", which reads files of Keras")
+fn without_keras() -> ibex_core::Error {
+    ibex_core::Error::unsupported("this program was built without the feature \"keras\", which reads files of Keras")
 }
 
 impl Model {

@@ -1,6 +1,8 @@
 //! The command `ibex`.
 
+mod arrays;
 mod check;
+mod model;
 mod plot;
 mod profile;
 mod tune;
@@ -35,7 +37,8 @@ impl From<ibex::Error> for Failure {
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let command = args.next().unwrap_or_default();
-    let help = || [HELP, check::HELP, ibex_bench::HELP, profile::HELP, tune::HELP, plot::HELP].join("\n\n  ");
+    let help =
+        || [HELP, model::HELP, plot::HELP, check::HELP, ibex_bench::HELP, profile::HELP, tune::HELP].join("\n\n  ");
     if ["help", "--help", "-h"].map(OsString::from).contains(&command) {
         println!("{}", help());
         return ExitCode::SUCCESS;
@@ -58,6 +61,11 @@ fn main() -> ExitCode {
 fn run(command: &str, args: impl Iterator<Item = OsString>) -> Result<bool, Failure> {
     match command {
         "devices" => devices(lexopt::Parser::from_args(args)),
+        "summary" => model::summary(lexopt::Parser::from_args(args)),
+        "predict" => model::predict(lexopt::Parser::from_args(args)),
+        "evaluate" => model::evaluate(lexopt::Parser::from_args(args)),
+        "train" => model::train(lexopt::Parser::from_args(args)),
+        "convert" => model::convert(lexopt::Parser::from_args(args)),
         "check" => check::run(lexopt::Parser::from_args(args)),
         "bench" => Ok(ibex_bench::run(&ibex_bench::Options::parse(args)?)?),
         "profile" => profile::run(lexopt::Parser::from_args(args)),

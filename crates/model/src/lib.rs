@@ -56,6 +56,9 @@ pub use ibex_core::{
     Window,
 };
 pub use ibex_data as data;
+/// Files of Keras and of NumPy as containers.
+#[cfg(feature = "keras")]
+pub use ibex_formats as formats;
 pub use initializers::{Distribution, FanMode, Initializer};
 pub use model::{
     Batches, Evaluate, Examples, Feed, Fit, Inputs, KernelTime, Model, Predict, Profile, Sequential, Source, Tensors,

@@ -4,7 +4,7 @@ use super::Model;
 use crate::graph::in_user_code;
 use crate::losses::{IntoLosses, Loss};
 use crate::metrics::{IntoMetrics, Metric, Totals};
-use crate::optimizers::{LossScale, LossScaleOptimizer, Optimizer, State, Trained};
+use crate::optimizers::{LossScale, LossScaleOptimizer, Optimizer, RMSprop, State, Trained};
 use ibex_core::{DType, Error, Result, Shape, Tensor, Variable};
 use std::panic::Location;
 use std::sync::Arc;
@@ -78,11 +78,46 @@ impl Model {
         compiled.map_err(|e| in_user_code(e, site))
     }
 
+    /// Replaces some of what [`Model::compile`] set, and keeps the rest: for a model from a file, of which the program need not know more. The optimizer
+    /// starts without state, also where it is kept.
+    ///
+    /// # Errors
+    /// As [`Model::compile`]; `Model` if nothing was set before and the loss is not given. Without an optimizer it is then `RMSprop`, as in Keras.
+    pub fn recompile(
+        &mut self,
+        optimizer: Option<Box<dyn Optimizer>>,
+        losses: Option<Vec<Box<dyn Loss>>>,
+        metrics: Option<Vec<Box<dyn Metric>>>,
+    ) -> Result<()> {
+        let shared = |all: Vec<Box<dyn Loss>>| all.into_iter().map(Arc::from).collect::<Vec<Arc<dyn Loss>>>();
+        let (known, losses) = (self.training.take(), losses.map(shared));
+        let (old, old_losses, old_metrics) = match known {
+            Some(t) => (Some(t.optimizer), Some(t.losses), t.metrics),
+            None => (None, None, Vec::new()),
+        };
+        let Some(losses) = losses.or(old_losses) else {
+            return Err(Error::model("the model was not compiled before: give a loss"));
+        };
+        let optimizer = optimizer.or(old).unwrap_or_else(|| Box::new(RMSprop::new(1e-3)));
+        let metrics = metrics.map_or(old_metrics, |all| all.into_iter().map(Arc::from).collect());
+        self.compile_shared(optimizer, losses, metrics)
+    }
+
     pub(crate) fn compile_boxed(
         &mut self,
         optimizer: Box<dyn Optimizer>,
         losses: Vec<Box<dyn Loss>>,
         metrics: Vec<Box<dyn Metric>>,
+    ) -> Result<()> {
+        let losses = losses.into_iter().map(Arc::from).collect();
+        self.compile_shared(optimizer, losses, metrics.into_iter().map(Arc::from).collect())
+    }
+
+    fn compile_shared(
+        &mut self,
+        optimizer: Box<dyn Optimizer>,
+        losses: Vec<Arc<dyn Loss>>,
+        metrics: Vec<Arc<dyn Metric>>,
     ) -> Result<()> {
         self.check()?;
         let outputs = self.output_names();
@@ -114,7 +149,6 @@ impl Model {
         let mut loss_names = vec!["loss".to_string()];
         loss_names.extend(outputs.iter().filter(|_| several).map(|name| format!("{name}_loss")));
         let mut shapes = vec![Shape::from([]); 1 + loss_names.len()];
-        let metrics: Vec<Arc<dyn Metric>> = metrics.into_iter().map(Arc::from).collect();
         if let Some(name) = metrics.iter().find_map(|m| m.output().filter(|name| !outputs.iter().any(|o| o == name))) {
             let text =
                 format!("compile: a metric is of output {name:?}; the model's outputs are {}", outputs.join(", "));
@@ -146,7 +180,7 @@ impl Model {
             loss_names,
             watched,
             optimizer,
-            losses: losses.into_iter().map(Arc::from).collect(),
+            losses,
             metrics,
             trained,
             scaling,

@@ -35,6 +35,8 @@ pub struct Load {
 enum Kind {
     Keras,
     Hdf5,
+    /// An architecture without weights.
+    Json,
     Native,
 }
 
@@ -43,6 +45,8 @@ impl Kind {
         match start {
             _ if start.starts_with(b"PK\x03\x04") => Kind::Keras,
             _ if start.starts_with(b"\x89HDF\r\n\x1a\n") => Kind::Hdf5,
+            // In our own files the length of a header comes first: as one, this would be more than any file has.
+            [b'{', b'"' | b' ' | b'\n' | b'\r' | b'\t', ..] => Kind::Json,
             _ => Kind::Native,
         }
     }
@@ -78,7 +82,7 @@ impl Load {
         let mut start = Vec::new();
         std::fs::File::open(path).map_err(io)?.take(8).read_to_end(&mut start).map_err(io)?;
         match Kind::of(&start) {
-            Kind::Native => self.bytes(&std::fs::read(path).map_err(io)?),
+            Kind::Native | Kind::Json => self.bytes(&std::fs::read(path).map_err(io)?),
             _ => self.keras(path),
         }
     }
@@ -115,6 +119,10 @@ impl Load {
             Kind::Keras => Model::from_archive(ibex_formats::keras::Archive::from_bytes(bytes.to_vec())?, self),
             #[cfg(feature = "keras")]
             Kind::Hdf5 => Model::from_hdf5(&ibex_formats::hdf5::Group::from_bytes(bytes.to_vec())?, self),
+            Kind::Json => match std::str::from_utf8(bytes) {
+                Ok(text) => self.json(text),
+                Err(_) => Err(ibex_core::Error::format("the file begins as JSON, but is no text")),
+            },
             #[cfg(not(feature = "keras"))]
             _ => Err(without_keras()),
         }
@@ -152,8 +160,8 @@ impl Model {
         saved.map_err(|e| e.context(format!("can not write {}", path.display())))
     }
 
-    /// Reads a model, for the default device: one that [`Model::save`] wrote, or Keras's `.keras` and `.h5` files of any version, whatever the file is
-    /// called. Optimizer state comes along; training goes on where it was.
+    /// Reads a model, for the default device: one that [`Model::save`] wrote, Keras's `.keras` and `.h5` files of any version, or the JSON of an architecture,
+    /// whatever the file is called. Optimizer state comes along; training goes on where it was.
     ///
     /// # Errors
     /// `Io` if the file can not be read; `Format` if it is damaged or no model, saying how; `Unsupported` for an unknown layer, naming it. Settings for training

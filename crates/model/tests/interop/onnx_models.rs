@@ -309,6 +309,7 @@ fn models() -> Result<Vec<Example>> {
             let all = LSTM::new(3).return_state(true).apply_all(&Embedding::new(10, 4).mask_zero(true).apply(&tokens));
             Model::new(&tokens, &all)
         })?,
+        example("lstm_without_bias", Ok(Sequential::new([4, 3]).add(LSTM::new(5).use_bias(false).go_backwards(true))))?,
         example("cells", {
             let x = Input::new([5, 3]);
             let cells = StackedRNNCells::new().cell(GRUCell::new(4)).cell(SimpleRNNCell::new(2));

@@ -1,8 +1,8 @@
 //! Models as ONNX files, for inference elsewhere.
 //!
-//! The predicting program is traced (`traced`) and written primitive by primitive (`lower`), so that every layer can be exported, also those of users. Steps
-//! that ONNX has one operation for become that operation (`patterns`, `normalization`, `window`, `recurrent`); moved axes are followed as views (`view`) until somebody needs
-//! them; what nobody needs is not written (`file`).
+//! The predicting program is traced (`traced`) and written primitive by primitive (`lower`), so that every layer can be exported, also those of users.
+//! Steps that ONNX has one operation for become that operation (`patterns`, `normalization`, `window`, `recurrent`); moved axes are followed as views
+//! (`view`) until somebody needs them; what nobody needs is not written (`file`).
 
 mod builder;
 mod file;

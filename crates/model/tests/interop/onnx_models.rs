@@ -1,6 +1,5 @@
-//! Exports many models, and writes what they predict, for `check_onnx.py` to compare: `onnx_models FOLDER [MODEL..]`. For each model `NAME.onnx`, and `NAME.json` with batches
-//! of inputs and outputs. The layers are all that tests/keras has cases of;
-//! more models may be given as files.
+//! Exports many models, and writes what they predict, for `check_onnx.py` to compare: `onnx_models FOLDER [MODEL..]`. For each model `NAME.onnx`, and
+//! `NAME.json` with batches of inputs and outputs. The layers are all that tests/keras has cases of; more models may be given as files.
 
 use ibex::layers::{self, GRUCell, Interpolation, SimpleRNNCell, StackedRNNCells};
 use ibex::prelude::*;

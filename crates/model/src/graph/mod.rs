@@ -6,6 +6,7 @@ mod order;
 mod symbolic;
 
 pub use instance::Instance;
+pub(crate) use instance::in_user_code;
 pub(crate) use nested::Nested;
 pub use symbolic::{Input, SymbolicInputs, SymbolicTensor};
 

@@ -86,6 +86,7 @@ layers! {
     conv_transpose: Conv1DTranspose, Conv2DTranspose, Conv3DTranspose;
     dense: Dense;
     depthwise_conv: DepthwiseConv1D, DepthwiseConv2D;
+    einsum_dense: EinsumDense;
     embedding: Embedding;
     flatten: Flatten;
     gru: GRU;

@@ -104,13 +104,8 @@ impl Model {
         for (i, (y_pred, mask)) in outputs.iter().enumerate() {
             let loss = t.loss(i);
             let value = losses::value(loss, &targets[i], y_pred, weight(i), mask.as_ref());
-            let value = value.map_err(|e| {
-                let which = match outputs.len() {
-                    1 => "the model's output".into(),
-                    _ => format!("output {}", self.output_names()[i]),
-                };
-                e.context(format!("loss {} of {which}", loss.class_name()))
-            })?;
+            let value =
+                value.map_err(|e| e.context(format!("loss {} of {}", loss.class_name(), self.output_label(i))))?;
             values.push(if loss.weight() == 1.0 { value } else { value * loss.weight() });
         }
         let mut loss = values.iter().cloned().reduce(|a, b| a + b).unwrap_or_else(|| Tensor::zeros([], DType::F32));
@@ -140,6 +135,12 @@ impl Model {
         }
         t.totals.add(&sums)?;
         Ok(loss)
+    }
+
+    /// An output in messages: by the layer that gives it.
+    pub(super) fn output_label(&self, i: usize) -> String {
+        let name = self.output_names().swap_remove(i);
+        format!("output {name}")
     }
 
     fn update(&self, t: &Training, loss: &Tensor) -> Result<()> {

@@ -240,6 +240,18 @@ fn what_onnx_can_not_say_is_an_error() -> Result<()> {
 }
 
 #[test]
+fn axes_of_any_length_get_one() -> Result<()> {
+    let mut model = Sequential::new((None, 3)).add(LSTM::new(2)).named("reader");
+    let error = File::of(&mut model).err().expect("an error").to_string();
+    assert!(error.contains("input_layer") && error.contains("any length"), "{error}");
+    let x = Input::new([5, 3]);
+    let file = File::of(&mut Model::new(&x, model.apply(&x))?)?;
+    assert_eq!(file.kinds(), ["Transpose", "LSTM", "Squeeze"]);
+    assert_eq!(file.numbers("reader/lstm/kernel").0, [1, 8, 3]);
+    Ok(())
+}
+
+#[test]
 fn files() -> Result<()> {
     let folder = std::env::temp_dir().join(format!("ibex-onnx-files-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");

@@ -113,7 +113,8 @@ pub mod prelude {
         PolynomialDecay, Schedule,
     };
     pub use crate::optimizers::{
-        Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScaleOptimizer, Nadam, Optimizer, RMSprop, SGD,
+        Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScaleOptimizer, Nadam, Optimizer,
+        RMSprop, SGD,
     };
     pub use crate::{
         Batches, Evaluate, Examples, Fit, History, Input, Instance, Model, Predict, Sequential, SymbolicTensor,

@@ -84,6 +84,9 @@ pub(super) struct Value {
     pub layer: Option<usize>,
 }
 
+/// What makes known numbers equal: element type, shape, name and bytes.
+type Known = (Type, Vec<Dim>, Option<String>, Arc<[u8]>);
+
 /// What makes two operations equal.
 type Key = (&'static str, Vec<Option<Id>>, Attributes);
 
@@ -95,7 +98,7 @@ pub(super) struct Builder {
     /// The layer whose operations are added.
     pub layer: Option<usize>,
     known: HashMap<Key, Vec<Id>>,
-    numbers: HashMap<(Type, Vec<Dim>, Option<String>, Arc<[u8]>), Id>,
+    numbers: HashMap<Known, Id>,
 }
 
 impl Builder {

@@ -1,8 +1,8 @@
 //! Models as ONNX files, for inference elsewhere.
 //!
-//! The predicting program is traced (`traced`) and written primitive by primitive (`lower`), so that every layer can be exported, also those of users. Steps
-//! that ONNX has one operation for become that operation (`patterns`, `normalization`, `window`, `recurrent`); moved axes are followed as views (`view`) until somebody needs
-//! them; what nobody needs is not written (`file`).
+//! The predicting program is traced (`traced`) and written primitive by primitive (`lower`), so that every layer can be exported, also those of users.
+//! Steps that ONNX has one operation for become that operation (`patterns`, `normalization`, `window`, `recurrent`); moved axes are followed as views
+//! (`view`) until somebody needs them; what nobody needs is not written (`file`).
 
 mod builder;
 mod file;
@@ -66,8 +66,8 @@ impl Model {
     /// The contents of an ONNX file: see [`Model::export`].
     ///
     /// # Errors
-    /// `Unsupported` for what ONNX can not say, naming the layer: random numbers, state that changes with every prediction, lengths that are no linear
-    /// function of the size of the batch, more than 2 GB; whatever the device reports.
+    /// `Unsupported` for what ONNX can not say, naming the layer: random numbers, state that changes with every prediction, axes of any length but
+    /// that of the batch, lengths that are no linear function of its size, more than 2 GB; whatever the device reports.
     pub async fn to_onnx(&mut self) -> Result<Vec<u8>> {
         self.check()?;
         let traced = Traced::of(self)?;

@@ -77,7 +77,7 @@ impl Lowering<'_> {
             let all = [Some(parts.mean), Some(variance), gamma, parts.beta];
             let all = all.map(|weight| weight.map(|weight| self.along_axis(weight)));
             // One of them that is there is no such list.
-            if all.iter().any(|weight| *weight == Some(None)) {
+            if all.contains(&Some(None)) {
                 return None;
             }
             Some((all.map(Option::flatten), epsilon))

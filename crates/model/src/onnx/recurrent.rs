@@ -85,22 +85,26 @@ impl Lowering<'_> {
         let (z, recurrent) = (&operands[0], &operands[1]);
         let width = z.shape.last()?.value()? as usize;
         let units = width / 4;
-        if z.moved(b) != z.shape || !z.order.is_sorted() || z.repeated.is_some() {
-            return None;
-        }
-        let (product, bias) = match b.made_by(z.id, "Add").map(|add| add.inputs.clone()).as_deref() {
+        let gates = z.wide(b);
+        let (product, bias) = match b.made_by(gates, "Add").map(|add| add.inputs.clone()).as_deref() {
             Some(&[Some(product), Some(bias)]) => (product, Some(bias)),
-            _ => (z.id, None),
+            _ => (gates, None),
         };
-        let (x, kernel) = match b.made_by(product, "MatMul").map(|product| product.inputs.clone()).as_deref() {
-            Some(&[Some(x), Some(kernel)]) => (x, kernel),
-            _ => return None,
+        // Of the steps of all samples in a row.
+        let product = b.made_by(product, "Reshape").and_then(|reshape| reshape.inputs[0]).unwrap_or(product);
+        let Some(&[Some(x), Some(kernel)]) = b.made_by(product, "MatMul").map(|product| &product.inputs[..]) else {
+            return None;
         };
         let recurrent = recurrent.wide(b);
         let features = b.shape(kernel).first()?.value()? as usize;
-        if b.shape(kernel).len() != 2 || b.shape(x).len() != 3 {
+        let all = Some(&Dim::fixed(width));
+        if b.shape(kernel).len() != 2
+            || b.shape(kernel).last() != all
+            || bias.is_some_and(|id| b.shape(id).last() != all)
+        {
             return None;
         }
+        let x = b.reshape(x, &[z.shape[0], z.shape[1], Dim::fixed(features)]);
         // (rows, gates) in Keras's order i, f, g, o to (1, gates, rows) in the order i, o, f, g.
         let name = |id: Id| self.b.name(id).map(str::to_string);
         let gates = |values: &[f32], rows: usize| -> Vec<f32> {

@@ -88,6 +88,13 @@ struct One {
 
 impl Traced {
     pub fn of(model: &mut Model) -> Result<Traced> {
+        let inputs = model.inputs().iter().zip(model.input_names());
+        if let Some((_, name)) = inputs.into_iter().find(|(input, _)| input.shape().contains(&Shape::ANY)) {
+            return Err(Error::unsupported(format!(
+                "input {name} has an axis of any length, but only batches may have any size in an ONNX file; export the model applied to an input of \
+                 one length: `Model::new(&x, model.apply(&x))`"
+            )));
+        }
         let batch = model.inputs().iter().find_map(|input| input.batch_size());
         if let Some(size) = batch {
             return Traced::for_sizes(model, &[size]);

@@ -4,6 +4,7 @@
 //! (clipping, weight decay, averages, accumulation, schedules) is in [`Options`].
 
 mod adadelta;
+mod adafactor;
 mod adagrad;
 mod adam;
 mod adamax;
@@ -19,6 +20,7 @@ mod sgd;
 mod state;
 
 pub use adadelta::Adadelta;
+pub use adafactor::Adafactor;
 pub use adagrad::Adagrad;
 pub use adam::{Adam, AdamW};
 pub use adamax::Adamax;
@@ -189,7 +191,7 @@ pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Optimizer
             const NAMES: &[&str] = &[$(stringify!($class)),+];
         };
     }
-    known!(SGD RMSprop Adam AdamW Adamax Nadam Adagrad Adadelta Lion Lamb Ftrl);
+    known!(SGD RMSprop Adam AdamW Adamax Nadam Adagrad Adadelta Adafactor Lion Lamb Ftrl);
     Err(Error::unsupported(format!(
         "unknown optimizer {class_name:?}; known are {} and LossScaleOptimizer; compile the model again after loading",
         NAMES.join(", ")

@@ -140,11 +140,11 @@ fn an_mlp_is_what_it_looks_like() -> Result<()> {
 fn convolutions_stay_channels_first() -> Result<()> {
     let (x, padding) = (Input::new([13, 13, 3]), Padding::Same);
     let y = Conv2D::new(4, 3).strides(2).padding(padding).use_bias(false).apply(&x);
-    let y = Relu.apply(&BatchNormalization::new().apply(&y));
+    let y = Relu.apply(BatchNormalization::new().apply(&y));
     let z = Conv2D::new(4, (1, 3)).padding(padding).apply(&y);
     let y = MaxPooling2D::new(2).apply(&(y + z));
     let y = AveragePooling2D::new(2).padding(padding).apply(&y);
-    let mut model = Model::new(&x, &Dense::new(2).apply(&GlobalAveragePooling2D::new().apply(&y)))?;
+    let mut model = Model::new(&x, Dense::new(2).apply(GlobalAveragePooling2D::new().apply(&y)))?;
     let file = File::of(&mut model)?;
     let want = [
         "Transpose",
@@ -200,10 +200,10 @@ fn batches_of_one_size_stay_so() -> Result<()> {
     // One over the size of the batch is no linear function of it.
     let mean = |name: &str| Instance::from(Lambda::new("mean", |x: &Tensor| x - x.mean_keep(&[0]))).named(name);
     let x = Input::new([4]);
-    let error = File::of(&mut Model::new(&x, &mean("centred").apply(&x))?).err().expect("an error").to_string();
+    let error = File::of(&mut Model::new(&x, mean("centred").apply(&x))?).err().expect("an error").to_string();
     assert!(error.contains("layer centred") && error.contains("batches_of(n)"), "{error}");
     let x = Input::new([4]).batches_of(3);
-    let file = File::of(&mut Model::new(&x, &mean("centred").apply(&x))?)?;
+    let file = File::of(&mut Model::new(&x, mean("centred").apply(&x))?)?;
     assert_eq!(file.values(11), [value("input_layer", &["3", "4"])]);
     assert_eq!(file.kinds(), ["ReduceMean", "Sub"]);
     Ok(())
@@ -232,10 +232,22 @@ fn what_onnx_can_not_say_is_an_error() -> Result<()> {
     let text = error(&mut random);
     assert!(text.contains("layer noise") && text.contains("random numbers"), "{text}");
     let x = Input::new([5, 3]).batches_of(2);
-    let mut stateful = Model::new(&x, &LSTM::new(2).stateful(true).apply(&x))?;
+    let mut stateful = Model::new(&x, LSTM::new(2).stateful(true).apply(&x))?;
     let text = error(&mut stateful);
     assert!(text.contains("lstm/state_0") && text.contains("no state"), "{text}");
     assert!(error(&mut Sequential::new([4])).contains("no layers"));
+    Ok(())
+}
+
+#[test]
+fn axes_of_any_length_get_one() -> Result<()> {
+    let mut model = Sequential::new((None, 3)).add(LSTM::new(2)).named("reader");
+    let error = File::of(&mut model).err().expect("an error").to_string();
+    assert!(error.contains("input_layer") && error.contains("any length"), "{error}");
+    let x = Input::new([5, 3]);
+    let file = File::of(&mut Model::new(&x, model.apply(&x))?)?;
+    assert_eq!(file.kinds(), ["Transpose", "LSTM", "Squeeze"]);
+    assert_eq!(file.numbers("reader/lstm/kernel").0, [1, 8, 3]);
     Ok(())
 }
 

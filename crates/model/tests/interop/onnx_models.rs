@@ -1,6 +1,5 @@
-//! Exports many models, and writes what they predict, for `check_onnx.py` to compare: `onnx_models FOLDER [MODEL..]`. For each model `NAME.onnx`, and `NAME.json` with batches
-//! of inputs and outputs. The layers are all that tests/keras has cases of;
-//! more models may be given as files.
+//! Exports many models, and writes what they predict, for `check_onnx.py` to compare: `onnx_models FOLDER [MODEL..]`. For each model `NAME.onnx`, and
+//! `NAME.json` with batches of inputs and outputs. The layers are all that tests/keras has cases of; more models may be given as files.
 
 use ibex::layers::{self, GRUCell, Interpolation, SimpleRNNCell, StackedRNNCells};
 use ibex::prelude::*;
@@ -230,18 +229,18 @@ fn models() -> Result<Vec<Example>> {
         example("c_lstm", {
             let tokens = Input::with_dtype([12], DType::I32).named("tokens");
             let num = Input::new([5]).named("num");
-            let h = LSTM::new(6).apply(&Embedding::new(50, 8).mask_zero(true).apply(&tokens));
+            let h = LSTM::new(6).apply(Embedding::new(50, 8).mask_zero(true).apply(&tokens));
             let h = Add::new().apply([&h, &Dense::new(6).activation(Relu).apply(&num)]);
-            Model::new([&tokens, &num], &Dense::new(1).activation(Sigmoid).named("out").apply(&h))
+            Model::new([&tokens, &num], Dense::new(1).activation(Sigmoid).named("out").apply(&h))
         })?,
         example("d_residual", {
             let x = Input::new([8, 8, 4]);
             let conv = Conv2D::new(4, 3).padding(Padding::Same).activation(Relu).named("shared_conv");
-            let r = Add::new().apply([&x, &conv.apply(&conv.apply(&x))]);
-            let r = SeparableConv2D::new(6, 3).apply(&LayerNormalization::new().apply(&r));
-            let r = Conv2DTranspose::new(5, 2).strides(2).apply(&DepthwiseConv2D::new(3).apply(&r));
-            let r = GlobalAveragePooling2D::new().apply(&PReLU::new().shared_axes([1, 2]).apply(&r));
-            Model::new(&x, &Dense::new(2).apply(&r))
+            let r = Add::new().apply([&x, &conv.apply(conv.apply(&x))]);
+            let r = SeparableConv2D::new(6, 3).apply(LayerNormalization::new().apply(&r));
+            let r = Conv2DTranspose::new(5, 2).strides(2).apply(DepthwiseConv2D::new(3).apply(&r));
+            let r = GlobalAveragePooling2D::new().apply(PReLU::new().shared_axes([1, 2]).apply(&r));
+            Model::new(&x, Dense::new(2).apply(&r))
         })?,
         example(
             "e_rnnzoo",
@@ -259,7 +258,7 @@ fn models() -> Result<Vec<Example>> {
             let h = base.apply(&x);
             let seen = MultiHeadAttention::new(2, 4).apply([&h, &h]);
             let h = LayerNormalization::new().epsilon(1e-6).apply(&(h + seen));
-            Model::new(&x, &Dense::new(3).apply(&GlobalAveragePooling1D::new().apply(&h)))
+            Model::new(&x, Dense::new(3).apply(GlobalAveragePooling1D::new().apply(&h)))
         })?,
         example(
             "mnist",
@@ -275,19 +274,19 @@ fn models() -> Result<Vec<Example>> {
             let block = |x: &SymbolicTensor, filters: usize, strides: usize| {
                 let conv = |n, s| Conv2D::new(filters, n).strides(s).padding(Padding::Same).use_bias(false);
                 let norm = BatchNormalization::new;
-                let y = Relu.apply(&norm().apply(&conv(3, strides).apply(x)));
-                let y = norm().apply(&conv(3, 1).apply(&y));
-                Relu.apply(&(y + norm().apply(&conv(1, strides).apply(x))))
+                let y = Relu.apply(norm().apply(conv(3, strides).apply(x)));
+                let y = norm().apply(conv(3, 1).apply(&y));
+                Relu.apply(&(y + norm().apply(conv(1, strides).apply(x))))
             };
-            let y = GlobalAveragePooling2D::new().apply(&block(&block(&x, 8, 1), 16, 2));
-            Model::new(&x, &Dense::new(10).activation(Softmax).apply(&y))
+            let y = GlobalAveragePooling2D::new().apply(block(&block(&x, 8, 1), 16, 2));
+            Model::new(&x, Dense::new(10).activation(Softmax).apply(&y))
         })?,
         example("unet", {
             let x = Input::new([8, 8, 3]);
             let down = Conv2D::new(4, 3).padding(Padding::Same).activation(Relu).apply(&x);
-            let deep = Conv2D::new(8, 3).padding(Padding::Same).apply(&MaxPooling2D::new(2).apply(&down));
+            let deep = Conv2D::new(8, 3).padding(Padding::Same).apply(MaxPooling2D::new(2).apply(&down));
             let up = Concatenate::new().apply([&UpSampling2D::new(2).apply(&deep), &down]);
-            Model::new(&x, &Conv2D::new(1, 1).activation(Sigmoid).apply(&up))
+            Model::new(&x, Conv2D::new(1, 1).activation(Sigmoid).apply(&up))
         })?,
         example("stacked_lstm", {
             let tokens = Input::with_dtype([9], DType::I32);
@@ -302,17 +301,18 @@ fn models() -> Result<Vec<Example>> {
             let (x, y) = (Input::new([5, 3]).named("x"), Input::new([4, 2]).named("y"));
             let encoded = LSTM::new(6).return_state(true).apply_all(&x);
             let decoded = LSTM::new(6).return_sequences(true).apply([&y, &encoded[1], &encoded[2]]);
-            Model::new([&x, &y], &Dense::new(2).apply(&decoded))
+            Model::new([&x, &y], Dense::new(2).apply(&decoded))
         })?,
         example("masked_states", {
             let tokens = Input::with_dtype([6], DType::I32);
-            let all = LSTM::new(3).return_state(true).apply_all(&Embedding::new(10, 4).mask_zero(true).apply(&tokens));
+            let all = LSTM::new(3).return_state(true).apply_all(Embedding::new(10, 4).mask_zero(true).apply(&tokens));
             Model::new(&tokens, &all)
         })?,
+        example("lstm_without_bias", Ok(Sequential::new([4, 3]).add(LSTM::new(5).use_bias(false).go_backwards(true))))?,
         example("cells", {
             let x = Input::new([5, 3]);
             let cells = StackedRNNCells::new().cell(GRUCell::new(4)).cell(SimpleRNNCell::new(2));
-            Model::new(&x, &RNN::new(cells).return_sequences(true).apply(&x))
+            Model::new(&x, RNN::new(cells).return_sequences(true).apply(&x))
         })?,
         example("transformer", {
             let tokens = Input::with_dtype([7], DType::I32);
@@ -321,7 +321,7 @@ fn models() -> Result<Vec<Example>> {
             let x = LayerNormalization::new().apply(&(x + seen));
             let wide = Dense::new(16).activation(Gelu).apply(&x);
             let x = LayerNormalization::new().apply(&(x + Dense::new(8).apply(&wide)));
-            Model::new(&tokens, &Dense::new(4).apply(&x))
+            Model::new(&tokens, Dense::new(4).apply(&x))
         })?,
         example(
             "volume",
@@ -362,14 +362,14 @@ fn models() -> Result<Vec<Example>> {
         )?,
         example("two_outputs", {
             let (image, age) = (Input::new([8, 8, 3]).named("image"), Input::new([1]).named("age"));
-            let seen = Flatten::new().apply(&Conv2D::new(4, 3).activation(Relu).apply(&image));
+            let seen = Flatten::new().apply(Conv2D::new(4, 3).activation(Relu).apply(&image));
             let both = Concatenate::new().apply([&seen, &Dense::new(8).apply(&age)]);
             let kind = Dense::new(3).activation(Softmax).named("kind").apply(&both);
             Model::new([&image, &age], [&kind, &Dense::new(1).named("size").apply(&both), &both])
         })?,
         example("fixed_batch", {
             let x = Input::new([4]).batches_of(3);
-            Model::new(&x, &Dense::new(2).apply(&x))
+            Model::new(&x, Dense::new(2).apply(&x))
         })?,
         example("over_the_batch", {
             // Samples that attend to one another: a second axis of the batch's length. Eleven is also a size that is traced.
@@ -378,14 +378,14 @@ fn models() -> Result<Vec<Example>> {
                 x.matmul(x.transpose(0, 1)).softmax(-1).matmul(x)
                     + x.scatter_add(Tensor::iota([x.dim(0)], 0) % 3, 4).sum(&[0])
             };
-            Model::new(&x, &Dense::new(2).apply(&Instance::from(Lambda::new("attend", attend)).apply(&x)))
+            Model::new(&x, Dense::new(2).apply(Instance::from(Lambda::new("attend", attend)).apply(&x)))
         })?,
         Example {
             tolerance: 2e-3,
             ..example("half", {
                 let x = Input::new([8, 8, 2]);
-                let y = MaxPooling2D::new(2).apply(&Conv2D::new(4, 3).activation(Relu).apply(&x));
-                let y = Dense::new(2).dtype(Float32).apply(&GlobalAveragePooling2D::new().apply(&y));
+                let y = MaxPooling2D::new(2).apply(Conv2D::new(4, 3).activation(Relu).apply(&x));
+                let y = Dense::new(2).dtype(Float32).apply(GlobalAveragePooling2D::new().apply(&y));
                 Ok(Model::new(&x, &y)?.dtype_policy(MixedFloat16))
             })?
         },
@@ -399,7 +399,7 @@ fn models() -> Result<Vec<Example>> {
             });
             let reversed =
                 Lambda::new("reversed", |x: &Tensor| x.flip(&[-1]).matmul(Tensor::eye(6).lower_triangle() + 1.0));
-            Model::new(&x, &Dense::new(2).apply(&Instance::from(reversed).apply(&Instance::from(sorted).apply(&x))))
+            Model::new(&x, Dense::new(2).apply(Instance::from(reversed).apply(Instance::from(sorted).apply(&x))))
         })?,
     ])
 }

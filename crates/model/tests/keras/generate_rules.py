@@ -161,31 +161,38 @@ def loss_cases():
 
 
 # ---------------------------------------------------------------- optimizers
+SIZES = (0.7, 2.0, 0.05, 1.3, 4.0, 0.3, 0.02, 1.0, 0.15, 0.6)
+
+
+def optimizer_case(name, cls, config, schedule=None, names=None):
+    """Ten steps; `names` of the optimizer's variables where those of Keras say too little, `None` for those that only fill a place."""
+    r = g.Rand("rules_" + name)
+    initial = [r.normal(3, 4), r.normal(5)]
+    grads = [[r.normal(3, 4, scale=s), r.normal(5, scale=s, shift=0.1 * s)] for s in SIZES]
+    variables = [keras.Variable(v, name=n, dtype=F) for v, n in zip(initial, ("a", "b"))]
+    optimizer = getattr(keras.optimizers, cls)(**config, **({"learning_rate": schedule} if schedule else {}))
+    after = []
+    for step in grads:
+        optimizer.apply([jnp.asarray(x) for x in step], variables)
+        after.append([g.arr(v.value) for v in variables])
+    if config.get("use_ema"):  # as one call of fit, which ends with the averages
+        optimizer.finalize_variable_values(variables)
+        after = [[g.arr(v.value) for v in variables]]
+    known = lambda v: v.path.split("/")[-1] if v is not getattr(optimizer, "_u_product", None) else "u_product"
+    names = names or [known(v) for v in optimizer.variables]
+    assert len(names) == len(optimizer.variables)
+    if schedule:
+        config = {**config, "learning_rate": keras.saving.serialize_keras_object(schedule)}
+    return {"name": name, "optimizer": cls, "config": config, "initial": [g.arr(a) for a in initial],
+            "grads": [[g.arr(a) for a in s] for s in grads], "after": after,
+            "state": [{"name": n, "value": g.arr(v.value)} for n, v in zip(names, optimizer.variables) if n]}
+
+
 def optimizer_cases(rules):
     """Every optimizer with its own settings and the common ones, or what options and schedules do together."""
     cases = []
-    sizes = (0.7, 2.0, 0.05, 1.3, 4.0, 0.3, 0.02, 1.0, 0.15, 0.6)
     S = keras.optimizers.schedules
-
-    def add(name, cls, config, schedule=None):
-        r = g.Rand("rules_" + name)
-        initial = [r.normal(3, 4), r.normal(5)]
-        grads = [[r.normal(3, 4, scale=s), r.normal(5, scale=s, shift=0.1 * s)] for s in sizes]
-        variables = [keras.Variable(v, name=n, dtype=F) for v, n in zip(initial, ("a", "b"))]
-        optimizer = getattr(keras.optimizers, cls)(**config, **({"learning_rate": schedule} if schedule else {}))
-        after = []
-        for step in grads:
-            optimizer.apply([jnp.asarray(x) for x in step], variables)
-            after.append([g.arr(v.value) for v in variables])
-        if config.get("use_ema"):  # as one call of fit, which ends with the averages
-            optimizer.finalize_variable_values(variables)
-            after = [[g.arr(v.value) for v in variables]]
-        known = lambda v: v.path.split("/")[-1] if v is not getattr(optimizer, "_u_product", None) else "u_product"
-        if schedule:
-            config = {**config, "learning_rate": keras.saving.serialize_keras_object(schedule)}
-        cases.append({"name": name, "optimizer": cls, "config": config, "initial": [g.arr(a) for a in initial],
-                      "grads": [[g.arr(a) for a in s] for s in grads], "after": after,
-                      "state": [{"name": known(v), "value": g.arr(v.value)} for v in optimizer.variables]})
+    add = lambda *args, **more: cases.append(optimizer_case(*args, **more))
 
     own = {
         "Adagrad": [{}, {"learning_rate": 0.1, "initial_accumulator_value": 0.5, "epsilon": 1e-3}],

@@ -32,6 +32,7 @@ fn optimizers_are_those_of_keras() {
 #[test]
 fn all_optimizers_are_those_of_keras() {
     every_case(&cases("rules_optimizers.json"), |case: &Case| &case.name, check);
+    every_case(&cases("rules_adafactor.json"), |case: &Case| &case.name, check);
 }
 
 /// Averages, accumulation, schedules, and what they do together.

@@ -19,6 +19,10 @@ def randomize(model):
         if w.dtype == "float32":
             low = 0.5 if "variance" in w.path else -0.5
             w.assign(rng.uniform(low, low + 1, w.shape))
+    for layer in model.layers:
+        if isinstance(layer, layers.Normalization):
+            # It computes with copies.
+            layer.finalize_state()
 
 
 def write(name, model, x, legacy=False):
@@ -48,12 +52,9 @@ write("recurrent", recurrent, inputs(3, 5, 3))
 
 normalization = layers.Normalization()
 normalization.adapt(rng.normal(size=(16, 6, 4)).astype("float32"))
-inner = keras.Sequential([
-    keras.Input((6, 4)),
-    layers.BatchNormalization(),
-    layers.Dense(3, activation="relu", trainable=False),
-    keras.Sequential([keras.Input((6, 3)), layers.Dense(4), layers.PReLU(shared_axes=[1])]),
-])
+x = keras.Input((6, 4))
+h = layers.Dense(3, activation="relu", trainable=False)(layers.BatchNormalization()(x))
+inner = keras.Model(x, keras.Sequential([keras.Input((6, 3)), layers.Dense(4), layers.PReLU(shared_axes=[1])])(h))
 x = keras.Input((6, 4), name="steps")
 h = normalization(x)
 h = layers.Add()([h, layers.MultiHeadAttention(2, 3)(h, h)])

@@ -21,6 +21,7 @@ pub use gru::GRUCell;
 pub(crate) use keras_place::{Names, below, is_keras_layer};
 pub use lambda::Lambda;
 pub use lstm::LSTMCell;
+pub(crate) use operator::{Constant, Operation, dtype};
 pub use preprocessing::{Factor, FillMode, Flips, Interpolation, OutputMode, Sampling, Statistic, affine_transform};
 pub use recurrent::Sequence;
 pub use simple_rnn::SimpleRNNCell;
@@ -44,6 +45,7 @@ use crate::graph::{Instance, SymbolicInputs, SymbolicTensor};
 use crate::policy::DTypePolicy;
 use ibex_core::{Data, Error, ErrorKind, Result, Shape, Tensor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::panic::Location;
@@ -80,6 +82,7 @@ macro_rules! layers {
 
 layers! {
     activation: Activation;
+    apply_mask: ApplyMask;
     attention: AdditiveAttention, Attention;
     batch_normalization: BatchNormalization;
     bidirectional: Bidirectional;
@@ -126,7 +129,7 @@ layers! {
 /// A layer holds its configuration only. Its weights belong to its [`Instance`] and are found by name, so that a layer of your own is one `impl`:
 /// see `examples/custom_layer.rs`. A layer of one input and one output has [`Layer::build`] and [`Layer::call`]; one of several has
 /// [`Layer::build_all`] and [`Layer::call_all`].
-pub trait Layer: Debug + Send + Sync + 'static {
+pub trait Layer: Any + Debug + Send + Sync {
     /// The class name in summaries and files: `"Dense"`.
     fn class_name(&self) -> &'static str;
 
@@ -278,6 +281,16 @@ static REGISTERED: RwLock<BTreeMap<String, Loader>> = RwLock::new(BTreeMap::new(
 /// Makes a layer of your own known by its class name, so that files with it can be loaded.
 pub fn register<L: FromConfig>(class_name: &str) {
     REGISTERED.write().unwrap_or_else(PoisonError::into_inner).insert(class_name.to_string(), load::<L>);
+}
+
+/// Is it one of the layers here, in Keras too?
+pub(crate) fn is_built_in(class_name: &str) -> bool {
+    built_in(class_name).is_some()
+}
+
+/// Was such a class made known by [`register`]?
+pub(crate) fn is_registered(class_name: &str) -> bool {
+    REGISTERED.read().unwrap_or_else(PoisonError::into_inner).contains_key(class_name)
 }
 
 /// The layer of a class name and a configuration.

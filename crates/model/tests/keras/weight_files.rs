@@ -150,3 +150,18 @@ fn weights_of_other_models_are_refused() {
     let error = model.save_weights("weights.txt").expect_err("an unknown ending").to_string();
     assert!(error.contains(".weights.h5"), "{error}");
 }
+
+#[test]
+fn checkpoints_of_weights_alone() -> Result<()> {
+    let make = || Sequential::new([3]).add(Dense::new(2));
+    let mut model = make();
+    model.compile(SGD::new(0.1), MeanSquaredError::new(), [metrics::MeanSquaredError::new()])?;
+    let (x, y) = (Tensor::rand([8, 3], 1), Tensor::rand([8, 2], 2));
+    let file = Temporary::new("checkpoint.weights.h5");
+    let checkpoint = ModelCheckpoint::new(file.0.to_string_lossy()).save_weights_only(true);
+    model.fit((&x, &y), Fit::epochs(1).verbose(0).callback(checkpoint))?;
+    let mut other = make();
+    other.load_weights(&file.0)?;
+    assert!(model.get_weights()? == other.get_weights()?);
+    Ok(())
+}

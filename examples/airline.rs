@@ -40,8 +40,13 @@ fn main() -> ibex::Result<()> {
         println!("month {:2}: {truth} thousand passengers, forecast {guess:.0}", month + 1);
     }
     let error = |guesses: &[f32]| {
-        100.0 * future.iter().zip(guesses).map(|(truth, guess)| (guess / truth - 1.0).abs()).sum::<f32>() / HELD_OUT as f32
+        100.0 * future.iter().zip(guesses).map(|(truth, guess)| (guess / truth - 1.0).abs()).sum::<f32>()
+            / HELD_OUT as f32
     };
-    println!("mean error of {HELD_OUT} months: {:.1} % ({:.1} % if all goes on as in the last year)", error(&forecast), error(&year_before));
+    println!(
+        "mean error of {HELD_OUT} months: {:.1} % ({:.1} % if all goes on as in the last year)",
+        error(&forecast),
+        error(&year_before)
+    );
     Ok(())
 }

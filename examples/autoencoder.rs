@@ -30,7 +30,9 @@ fn main() -> ibex::Result<()> {
 
     let error = autoencoder.evaluate((test, test), 256)?["mean_squared_error"];
     let variance: f32 = (test - train.mean(&[0])).square().mean(&[]).item()?;
-    println!("held-out digits: mean squared error {error:.4} from {CODE} numbers ({variance:.4} from none, by the mean digit)");
+    println!(
+        "held-out digits: mean squared error {error:.4} from {CODE} numbers ({variance:.4} from none, by the mean digit)"
+    );
 
     let code = encoder.predict(&test.narrow(0, 0, 1))?;
     println!("code: {:.1?}", code.to_vec::<f32>()?);

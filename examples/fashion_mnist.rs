@@ -28,9 +28,9 @@ fn main() -> ibex::Result<()> {
     let image = Input::new([28, 28, 1]);
     // Augmentation belongs to the model: it runs on its device, in training alone.
     let x = RandomFlip::new(Flips::Horizontal).apply(&image);
-    let x = RandomTranslation::new(0.08, 0.08).fill_mode(FillMode::Constant).apply(&x);
-    let mut x = Conv2D::new(16, 3).strides(2).padding(Padding::Same).activation(Relu).apply(&x);
-    for (filters, strides) in [(16, 1), (32, 2), (64, 2)] {
+    let x = RandomTranslation::new(0.05, 0.05).fill_mode(FillMode::Constant).apply(&x);
+    let mut x = Conv2D::new(16, 3).padding(Padding::Same).activation(Relu).apply(&x);
+    for (filters, strides) in [(32, 2), (64, 2)] {
         x = block(&x, filters, strides);
     }
     let logits = Dense::new(10).apply(&Dropout::new(0.2).apply(&GlobalAveragePooling2D::new().apply(&x)));
@@ -38,7 +38,11 @@ fn main() -> ibex::Result<()> {
 
     const EPOCHS: usize = 8;
     let steps = EPOCHS * clothes.train.len().div_ceil(128);
-    model.compile(Adam::new(CosineDecay::new(3e-3, steps as u32)), SparseCategoricalCrossentropy::from_logits(), [Accuracy::new()])?;
+    model.compile(
+        Adam::new(CosineDecay::new(3e-3, steps as u32)),
+        SparseCategoricalCrossentropy::from_logits(),
+        [Accuracy::new()],
+    )?;
     println!("{}", model.summary());
     model.fit(&clothes.train, Fit::epochs(EPOCHS).batch_size(128).validation(&clothes.test))?;
     println!("test accuracy: {:.2} %", 100.0 * model.evaluate(&clothes.test, 256)?["accuracy"]);

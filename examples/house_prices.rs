@@ -51,7 +51,11 @@ fn main() -> ibex::Result<()> {
         .add(Dropout::new(0.2))
         .add(Dense::new(1).kernel_regularizer(l2));
     // 37 batches in an epoch.
-    model.compile(Adam::new(CosineDecay::new(2e-3, 100 * 37)), MeanSquaredError::new(), [RootMeanSquaredError::new()])?;
+    model.compile(
+        Adam::new(CosineDecay::new(2e-3, 100 * 37)),
+        MeanSquaredError::new(),
+        [RootMeanSquaredError::new()],
+    )?;
     let held_out = (&x_validation, &y_validation);
     model.fit((&x, &y), Fit::epochs(100).validation(held_out))?;
     let rmse = model.evaluate(held_out, 256)?["root_mean_squared_error"];

@@ -17,7 +17,12 @@ fn main() -> ibex::Result<()> {
 
     // Nothing has been computed so far: reading runs it all as one compiled program.
     let accuracy: f32 = right.mean(&[]).item()?;
-    println!("accuracy: {:.2} % of {} digits, by {NEIGHBOURS} neighbours among {}", 100.0 * accuracy, new.dim(0), known.dim(0));
+    println!(
+        "accuracy: {:.2} % of {} digits, by {NEIGHBOURS} neighbours among {}",
+        100.0 * accuracy,
+        new.dim(0),
+        known.dim(0)
+    );
 
     let (labels, first) = (digits.train.y.to_vec::<i32>()?, nearest.narrow(0, 0, 3).to_vec::<i32>()?);
     for (truth, places) in digits.test.y.to_vec::<i32>()?.iter().zip(first.chunks(NEIGHBOURS)) {

@@ -22,7 +22,7 @@ fn main() -> ibex::Result<()> {
 
     // Runs of 101 characters: the first 100 go in, the last 100 are to come out. The end of the book is held out.
     let runs = Windows::of(LENGTH + 1).stride(LENGTH).cut(&numbers)?;
-    let data = Dataset::new(runs.narrow(1, 0, LENGTH).eval()?, runs.narrow(1, 1, LENGTH).eval()?)?;
+    let data = Dataset::new(runs.narrow(1, 0, LENGTH), runs.narrow(1, 1, LENGTH))?;
     let (train, validation) = data.split_at(data.len() * 9 / 10)?;
 
     let mut model = Sequential::with_dtype([LENGTH], DType::I32)

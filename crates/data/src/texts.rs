@@ -77,6 +77,18 @@ impl Texts {
 
     /// [`from_csv`](Texts::from_csv), of a table in memory: one that was read with other options, or of which some rows were taken.
     ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("ibex-doc-table-{}.csv", std::process::id()));
+    /// # std::fs::write(&path, "review;stars\nfair;3\ngood;5\nbad;1\n").unwrap();
+    /// use ibex_data::{Csv, Texts};
+    /// let reviews = Csv::new().delimiter(b';').read(&path)?.take(&[1, 2])?;
+    /// let reviews = Texts::from_table(&reviews, "review", "stars")?;
+    /// assert_eq!((reviews.texts, reviews.labels), (vec!["good".to_string(), "bad".to_string()], vec![1, 0]));
+    /// assert_eq!(reviews.class_names, ["1", "5"]);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), ibex_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Value` if a column or the class of a text is missing, or the column of texts is of numbers.
     pub fn from_table(table: &Table, text: &str, class: &str) -> Result<Texts> {

@@ -112,7 +112,8 @@ pub(super) fn add(all: &mut Vec<Case>) {
         }));
     }
     all.push(Case::new("special/top_k_ties", |i| {
-        let x = i.list(DType::F32, &[f64::NEG_INFINITY, 2.0, f64::NEG_INFINITY, 2.0, f64::NAN, 1.0, f64::NAN, 1.0], [2, 4]);
+        let x =
+            i.list(DType::F32, &[f64::NEG_INFINITY, 2.0, f64::NEG_INFINITY, 2.0, f64::NAN, 1.0, f64::NAN, 1.0], [2, 4]);
         let n = i.list(DType::U32, &[0.0, 7.0, 0.0, 7.0], [4]);
         [x.top_k(4), n.top_k(3), n.cast(DType::I32).top_k(4)].concat()
     }));

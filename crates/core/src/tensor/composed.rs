@@ -112,7 +112,8 @@ impl Tensor {
         }
         if k == 0 || self.rank() == 0 || k > self.dim(-1) {
             let shape = self.shape();
-            let message = format!("top_k: asks for {k} elements of the last axis of shape {shape}; give 1 up to its length");
+            let message =
+                format!("top_k: asks for {k} elements of the last axis of shape {shape}; give 1 up to its length");
             return both(Tensor::poisoned(Error::shape(message)));
         }
         let here = Tensor::iota(self.shape(), -1);

@@ -39,6 +39,8 @@ mod policy;
 mod progress;
 mod regularizers;
 mod saving;
+#[cfg(feature = "keras")]
+mod weight_files;
 
 pub use activations::Activation;
 pub use constraints::Constraint;
@@ -57,6 +59,7 @@ pub use initializers::{Distribution, FanMode, Initializer};
 pub use model::{Batches, Evaluate, Examples, Feed, Fit, KernelTime, Model, Profile, Sequential, Source, Tensors};
 pub use policy::DTypePolicy;
 pub use regularizers::{OrthogonalMode, Regularizer};
+pub use saving::Load;
 
 /// The engine below: graphs, programs, backends.
 pub use ibex_core as core;
@@ -74,7 +77,7 @@ pub mod prelude {
     pub use crate::config::{self, Config};
     pub use crate::data::{Dataset, Split};
     pub use crate::layers::{
-        ActivityRegularization, Add, AdditiveAttention, AlphaDropout, Attention, Average, AveragePooling1D,
+        ActivityRegularization, Add, AdditiveAttention, AlphaDropout, ApplyMask, Attention, Average, AveragePooling1D,
         AveragePooling2D, AveragePooling3D, BatchNormalization, Bidirectional, CategoryEncoding, CenterCrop,
         Concatenate, Context, Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, Cropping1D,
         Cropping2D, Cropping3D, Dense, DepthwiseConv1D, DepthwiseConv2D, Discretization, Dot, Dropout, ELU, Embedding,

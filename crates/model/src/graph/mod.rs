@@ -49,7 +49,7 @@ pub(crate) struct Application {
 }
 
 /// Where an input of an application comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Source {
     /// An input of the model.
@@ -192,6 +192,25 @@ impl Graph {
         }
     }
 
+    /// Puts layers in the order of a list of names; those that are not in it stay behind the others.
+    pub fn reorder(&mut self, names: &[&str]) {
+        let place: HashMap<&str, usize> = names.iter().enumerate().map(|(i, name)| (*name, i)).collect();
+        let mut order: Vec<usize> = (0..self.nodes.len()).collect();
+        order.sort_by_key(|&i| place.get(&*self.nodes[i].name).copied().unwrap_or(usize::MAX));
+        let mut new = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(now, &before)| new[before] = now);
+        let mut nodes: Vec<(usize, Node)> = std::mem::take(&mut self.nodes).into_iter().enumerate().collect();
+        nodes.sort_by_key(|(before, _)| new[*before]);
+        self.nodes = nodes.into_iter().map(|(_, node)| node).collect();
+        self.calls.iter_mut().for_each(|call| call.node = new[call.node]);
+        let sources = self.nodes.iter_mut().flat_map(|node| &mut node.applications).flat_map(|a| &mut a.from);
+        for source in sources {
+            if let Source::Layer(node, _, _) = source {
+                *node = new[*node];
+            }
+        }
+    }
+
     /// Where the outputs come from.
     pub fn output_sources(&self) -> Vec<Source> {
         let mut numbers = vec![0; self.nodes.len()];
@@ -208,6 +227,15 @@ impl Graph {
             },
         };
         self.results.iter().map(source).collect()
+    }
+
+    /// Layers and which of their applications, in an order in which they can run.
+    pub fn in_order(&self) -> impl Iterator<Item = (usize, usize)> {
+        let mut numbers = vec![0; self.nodes.len()];
+        self.calls.iter().map(move |call| {
+            numbers[call.node] += 1;
+            (call.node, numbers[call.node] - 1)
+        })
     }
 
     /// Names of the outputs: of the layers that make them.

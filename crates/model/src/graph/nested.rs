@@ -2,7 +2,7 @@
 
 use super::{Graph, Masked};
 use crate::config::Config;
-use crate::layers::{Context, Draw, Layer, Weights};
+use crate::layers::{Context, Draw, Layer, Names, Weights, below, is_keras_layer};
 use ibex_core::{Data, Error, Result, Shape, Tensor};
 use std::sync::Arc;
 
@@ -37,6 +37,17 @@ impl Layer for Nested {
             })?;
         }
         Ok(())
+    }
+
+    fn keras_place(&self, weight: &str) -> String {
+        let mut names = Names::default();
+        for node in self.graph.nodes.iter().filter(|node| is_keras_layer(node.layer())) {
+            let place = format!("layers/{}", names.next(node.layer().class_name()));
+            if let Some(weight) = weight.strip_prefix(node.name()).and_then(|rest| rest.strip_prefix('/')) {
+                return below(&place, &node.layer().keras_place(weight));
+            }
+        }
+        String::new()
     }
 
     fn call_all(&self, inputs: &[Tensor], cx: &mut Context) -> Result<Vec<Tensor>> {

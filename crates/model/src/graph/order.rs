@@ -42,9 +42,11 @@ impl Order {
             let depth = (*depths.get(&Arc::as_ptr(place)).unwrap_or(&0)).max(layer_depths[layer]);
             layer_depths[layer] = depth;
             depths.insert(Arc::as_ptr(place), depth);
+            // A mask that is given is no layer in Keras.
+            let step = usize::from(instance.layer().class_name() != "ApplyMask");
             for input in inputs {
                 let before = depths.entry(Arc::as_ptr(input.place())).or_insert(0);
-                *before = (*before).max(depth + 1);
+                *before = (*before).max(depth + step);
             }
         }
         let mut by_depth: Vec<usize> = (0..walk.met.len()).collect();

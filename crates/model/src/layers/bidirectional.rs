@@ -1,6 +1,6 @@
 //! A sequence read from both ends.
 
-use super::{Config, Context, Layer, LayerBox, Weights, from_config};
+use super::{Config, Context, Layer, LayerBox, Weights, below, from_config};
 use crate::config;
 use ibex_core::{Data, Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
@@ -114,6 +114,13 @@ impl Layer for Bidirectional {
         let [first, second] = halves(inputs)?;
         weights.within("forward_layer", |weights| pair.forward.build_all(weights, &first))?;
         weights.within("backward_layer", |weights| pair.backward.build_all(weights, &second))
+    }
+
+    fn keras_place(&self, weight: &str) -> String {
+        match weight.split_once('/') {
+            Some((half, weight)) => below(half, &self.layer.keras_place(weight)),
+            None => String::new(),
+        }
     }
 
     fn call_all(&self, inputs: &[Tensor], cx: &mut Context) -> Result<Vec<Tensor>> {

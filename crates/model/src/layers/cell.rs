@@ -1,7 +1,7 @@
 //! Cells: what a recurrent layer does in one step.
 
 use super::recurrent::{Sequence, unrolled};
-use super::{Config, Context, GRUCell, LSTMCell, SimpleRNNCell, Weights};
+use super::{Config, Context, GRUCell, LSTMCell, Names, SimpleRNNCell, Weights, below};
 use crate::config::{self, Part};
 use ibex_core::{DType, Error, ErrorKind, Result, Shape, Tensor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -77,6 +77,11 @@ pub trait Cell: Debug + Send + Sync + 'static {
     /// # Errors
     /// If the cell can not do with such an input.
     fn step(&self, x: &Tensor, states: &[Tensor], cx: &mut Context) -> Result<(Tensor, Vec<Tensor>)>;
+
+    /// As [`Layer::keras_place`](super::Layer::keras_place).
+    fn keras_place(&self, weight: &str) -> String {
+        weight.rsplit_once('/').map_or_else(String::new, |(place, _)| place.into())
+    }
 
     /// All steps of a sequence `(batch, steps, ..)`, none of them masked. One after the other unless the cell knows a better way, such as to multiply all
     /// inputs by a kernel at once.
@@ -229,6 +234,17 @@ impl Cell for StackedRNNCells {
             input = [input.first().copied().unwrap_or_default(), cell.output_size()].into();
         }
         Ok(())
+    }
+
+    fn keras_place(&self, weight: &str) -> String {
+        let mut names = Names::default();
+        for (name, cell, _) in self.split::<()>(&[]) {
+            let place = format!("cells/{}", names.next(cell.class_name()));
+            if let Some(weight) = weight.strip_prefix(&name[..]).and_then(|rest| rest.strip_prefix('/')) {
+                return below(&place, &cell.keras_place(weight));
+            }
+        }
+        String::new()
     }
 
     fn step(&self, x: &Tensor, states: &[Tensor], cx: &mut Context) -> Result<(Tensor, Vec<Tensor>)> {

@@ -5,8 +5,8 @@ use crate::{Constraint, Initializer, Regularizer, config};
 use ibex_core::{DType, Data, Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Row `x` of a table for each number `x` from 0 to `input_dim - 1`: integers `(batch, ..)` to `(batch, .., output_dim)`. A number out of range is an
-/// error before anything runs, and gives NaN where an embedding is not the first layer.
+/// Row `x` of a table for each number `x` from 0 to `input_dim - 1`: integers `(batch, ..)` to `(batch, .., output_dim)`. Floats are cut to integers, as in
+/// Keras. A number out of range is an error before anything runs, and gives NaN where an embedding is not the first layer.
 ///
 /// The model takes integers if it is made with `Sequential::with_dtype(shape, DType::I32)`.
 ///
@@ -85,6 +85,10 @@ impl Layer for Embedding {
         let bad = match data {
             Data::I32(v) => v.iter().position(|&i| i < 0 || f64::from(i) >= rows).map(|at| (at, v[at].to_string())),
             Data::U32(v) => v.iter().position(|&i| f64::from(i) >= rows).map(|at| (at, v[at].to_string())),
+            Data::F32(v) => {
+                let fits = |i: f32| i > -1.0 && f64::from(i) < rows;
+                v.iter().position(|&i| !fits(i)).map(|at| (at, v[at].to_string()))
+            }
             _ => None,
         };
         match bad {
@@ -98,11 +102,9 @@ impl Layer for Embedding {
     }
 
     fn call(&self, x: &Tensor, cx: &mut Context) -> Result<Tensor> {
-        if !x.dtype().is_int() {
-            return Err(Error::dtype(format!(
-                "takes integers, got {}; put it first, in a model made with `Sequential::with_dtype(shape, DType::I32)`",
-                x.dtype()
-            )));
+        if matches!(x.dtype(), DType::F16 | DType::BF16) {
+            let text = format!("takes integers, and {} is too coarse for them; give the model an input of I32", x.dtype());
+            return Err(Error::dtype(text));
         }
         if self.mask_zero {
             cx.set_mask(Some(x.ne(0.0)));

@@ -6,6 +6,7 @@ mod affine;
 mod cell;
 mod context;
 mod convolution;
+mod keras_place;
 mod lambda;
 mod recurrent;
 mod weights;
@@ -17,8 +18,10 @@ pub use cell::{Cell, StackedRNNCells, register_cell};
 pub use context::Context;
 pub(crate) use context::{Pass, floats_as};
 pub use gru::GRUCell;
+pub(crate) use keras_place::{Names, below, is_keras_layer};
 pub use lambda::Lambda;
 pub use lstm::LSTMCell;
+pub(crate) use operator::{Constant, Operation, dtype};
 pub use preprocessing::{Factor, FillMode, Flips, Interpolation, OutputMode, Sampling, Statistic, affine_transform};
 pub use recurrent::Sequence;
 pub use simple_rnn::SimpleRNNCell;
@@ -42,6 +45,7 @@ use crate::graph::{Instance, SymbolicInputs, SymbolicTensor};
 use crate::policy::DTypePolicy;
 use ibex_core::{Data, Error, ErrorKind, Result, Shape, Tensor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::panic::Location;
@@ -78,6 +82,7 @@ macro_rules! layers {
 
 layers! {
     activation: Activation;
+    apply_mask: ApplyMask;
     attention: AdditiveAttention, Attention;
     batch_normalization: BatchNormalization;
     bidirectional: Bidirectional;
@@ -124,7 +129,7 @@ layers! {
 /// A layer holds its configuration only. Its weights belong to its [`Instance`] and are found by name, so that a layer of your own is one `impl`:
 /// see `examples/custom_layer.rs`. A layer of one input and one output has [`Layer::build`] and [`Layer::call`]; one of several has
 /// [`Layer::build_all`] and [`Layer::call_all`].
-pub trait Layer: Debug + Send + Sync + 'static {
+pub trait Layer: Any + Debug + Send + Sync {
     /// The class name in summaries and files: `"Dense"`.
     fn class_name(&self) -> &'static str;
 
@@ -174,6 +179,12 @@ pub trait Layer: Debug + Send + Sync + 'static {
     /// Does the mask of the (first) input hold for the output too, unless [`Context::set_mask`] says otherwise? Else the mask ends here.
     fn supports_masking(&self) -> bool {
         false
+    }
+
+    /// Where Keras's files have a weight of this layer, below the layer's own place: `cell` for the `kernel` of an `LSTM`, nothing for a weight of the
+    /// layer itself. Weights of one place are numbered in their order, those that training changes first.
+    fn keras_place(&self, weight: &str) -> String {
+        weight.rsplit_once('/').map_or_else(String::new, |(place, _)| place.into())
     }
 
     /// Looks at the numbers that the model is given, if this layer is the first to get them, before anything runs on them.
@@ -270,6 +281,16 @@ static REGISTERED: RwLock<BTreeMap<String, Loader>> = RwLock::new(BTreeMap::new(
 /// Makes a layer of your own known by its class name, so that files with it can be loaded.
 pub fn register<L: FromConfig>(class_name: &str) {
     REGISTERED.write().unwrap_or_else(PoisonError::into_inner).insert(class_name.to_string(), load::<L>);
+}
+
+/// Is it one of the layers here, in Keras too?
+pub(crate) fn is_built_in(class_name: &str) -> bool {
+    built_in(class_name).is_some()
+}
+
+/// Was such a class made known by [`register`]?
+pub(crate) fn is_registered(class_name: &str) -> bool {
+    REGISTERED.read().unwrap_or_else(PoisonError::into_inner).contains_key(class_name)
 }
 
 /// The layer of a class name and a configuration.

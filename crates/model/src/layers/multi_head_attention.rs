@@ -196,6 +196,15 @@ impl Layer for MultiHeadAttention {
         self.declare(weights, "attention_output", &[heads, values], &self.outputs(query))
     }
 
+    fn keras_place(&self, weight: &str) -> String {
+        match weight.split_once('/') {
+            Some(("attention_output", _)) => "output_dense".into(),
+            Some(("gate", _)) => "_gate_dense".into(),
+            Some((name, _)) => format!("{name}_dense"),
+            None => String::new(),
+        }
+    }
+
     fn call_all(&self, inputs: &[Tensor], cx: &mut Context) -> Result<Vec<Tensor>> {
         let [query, value, key] = three(inputs)?;
         let (heads, values) = (self.num_heads, self.value_width());

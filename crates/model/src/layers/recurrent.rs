@@ -420,6 +420,10 @@ macro_rules! recurrent {
                 self.recurrence.build(self.cell(), weights, inputs)
             }
 
+            fn keras_place(&self, weight: &str) -> String {
+                super::below("cell", &self.cell().keras_place(weight))
+            }
+
             fn call_all(&self, inputs: &[Tensor], cx: &mut Context) -> Result<Vec<Tensor>> {
                 self.recurrence.call(self.cell(), inputs, cx)
             }

@@ -1,6 +1,6 @@
 //! The same layer at every step.
 
-use super::{Config, Context, Layer, LayerBox, Weights};
+use super::{Config, Context, Layer, LayerBox, Weights, below};
 use crate::config;
 use ibex_core::{Data, Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,13 @@ impl Layer for TimeDistributed {
     fn build_all(&self, weights: &mut Weights, inputs: &[Shape]) -> Result<()> {
         let inputs: Vec<Shape> = inputs.iter().map(joined).collect::<Result<_>>()?;
         weights.within("layer", |weights| self.layer.build_all(weights, &inputs))
+    }
+
+    fn keras_place(&self, weight: &str) -> String {
+        match weight.split_once('/') {
+            Some((inner, weight)) => below(inner, &self.layer.keras_place(weight)),
+            None => String::new(),
+        }
     }
 
     fn call_all(&self, inputs: &[Tensor], cx: &mut Context) -> Result<Vec<Tensor>> {

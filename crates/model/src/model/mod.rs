@@ -91,10 +91,14 @@ impl Model {
     }
 
     pub(crate) fn of(graph: Graph, name: &str, sequential: bool) -> Model {
+        Model::of_shared(Arc::new(graph), name, sequential)
+    }
+
+    pub(crate) fn of_shared(graph: Arc<Graph>, name: &str, sequential: bool) -> Model {
         Model {
             name: name.into(),
             sequential,
-            graph: Arc::new(graph),
+            graph,
             seed: 0,
             policy: DTypePolicy::default(),
             epochs: 0,

@@ -125,6 +125,10 @@ impl Optimizer for LossScaleOptimizer {
         self.inner.update(step, weight, gradient, slots)
     }
 
+    fn keeps_slots_apart(&self) -> bool {
+        self.inner.keeps_slots_apart()
+    }
+
     fn loss_scale(&self) -> Option<LossScale> {
         Some(self.rule)
     }

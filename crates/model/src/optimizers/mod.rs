@@ -78,6 +78,11 @@ pub trait Optimizer: Debug + Send + Sync + 'static {
     /// The new value of a weight, and the new values of its slots.
     fn update(&self, step: &Step, weight: &Tensor, gradient: &Tensor, slots: &[Tensor]) -> (Tensor, Vec<Tensor>);
 
+    /// Do Keras's files have the first slots of all weights, then the second ones, and so on? Else those of one weight are beside each other.
+    fn keeps_slots_apart(&self) -> bool {
+        false
+    }
+
     /// How the loss is scaled, if it is: by [`LossScaleOptimizer`].
     fn loss_scale(&self) -> Option<LossScale> {
         None
@@ -116,6 +121,10 @@ impl Optimizer for Box<dyn Optimizer> {
 
     fn update(&self, step: &Step, weight: &Tensor, gradient: &Tensor, slots: &[Tensor]) -> (Tensor, Vec<Tensor>) {
         (**self).update(step, weight, gradient, slots)
+    }
+
+    fn keeps_slots_apart(&self) -> bool {
+        (**self).keeps_slots_apart()
     }
 
     fn loss_scale(&self) -> Option<LossScale> {

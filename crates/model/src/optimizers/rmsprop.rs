@@ -32,6 +32,10 @@ impl Optimizer for RMSprop {
         slots
     }
 
+    fn keeps_slots_apart(&self) -> bool {
+        true
+    }
+
     fn update(&self, step: &Step, weight: &Tensor, gradient: &Tensor, slots: &[Tensor]) -> (Tensor, Vec<Tensor>) {
         let mix = |old: &Tensor, new: &Tensor| old * self.rho + new * complement(self.rho);
         let velocity = mix(&slots[0], &gradient.square());

@@ -69,6 +69,38 @@ impl State {
         own.chain(self.weights.iter().flat_map(|k| k.average.iter().chain(&k.accumulator).chain(&k.slots)))
     }
 
+    /// All variables as Keras has them in files, for weights in an order: averages and sums of gradients of all weights, then what the optimizer keeps, in
+    /// which most have the slots of one weight beside each other. `together` puts all slots of one kind beside each other.
+    pub fn in_keras_order(&self, optimizer: &dyn Optimizer, order: &[usize], together: bool) -> Vec<&Variable> {
+        let weights: Vec<&Kept> = order.iter().filter_map(|&i| self.weights.get(i)).collect();
+        let count = weights.first().map_or(0, |kept| kept.slots.len());
+        let kind = |slot: usize| {
+            weights.first().and_then(|kept| kept.slots[slot].name().rsplit('/').next()).unwrap_or_default()
+        };
+        let alone = |slot: usize| together || optimizer.keeps_slots_apart() || kind(slot) == "velocity_hat";
+        // Numbers of slots that alternate.
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for slot in 0..count {
+            match groups.last_mut().filter(|_| !alone(slot)) {
+                Some(group) => group.push(slot),
+                None => groups.push(vec![slot]),
+            }
+        }
+        let mut all: Vec<&Variable> = [&self.iterations].into_iter().chain(&self.learning_rate).collect();
+        all.extend(weights.iter().filter_map(|kept| kept.average.as_ref()));
+        all.extend(weights.iter().filter_map(|kept| kept.accumulator.as_ref()));
+        for group in &groups {
+            all.extend(weights.iter().flat_map(|kept| group.iter().map(|&slot| &kept.slots[slot])));
+        }
+        all.extend(&self.scalars);
+        all
+    }
+
+    /// Is it the learning rate?
+    pub fn is_rate(&self, variable: &Variable) -> bool {
+        self.learning_rate.as_ref().is_some_and(|rate| rate.id() == variable.id())
+    }
+
     /// The learning rate from now on.
     ///
     /// # Errors

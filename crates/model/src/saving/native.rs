@@ -1,4 +1,4 @@
-//! A model in one file: weights and training state as safetensors, architecture and compile settings as JSON in its metadata, and a
+//! A model in one file of our own: weights and training state as safetensors, architecture and compile settings as JSON in its metadata, and a
 //! checksum over all of it.
 
 use crate::config::{Config, Part};
@@ -8,17 +8,11 @@ use crate::model::{Model, Training};
 use crate::policy::DTypePolicy;
 use crate::{losses, metrics, optimizers};
 use ibex_core::{DType, Data, Error, Result, Shape, Variable};
-use ibex_data::io::failed;
-#[cfg(not(target_arch = "wasm32"))]
-use ibex_data::io::write_atomic;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
-#[cfg(not(target_arch = "wasm32"))]
-use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 /// Raised when a file of this version could not be read by an older program.
@@ -189,6 +183,10 @@ pub(crate) fn graph_config(graph: &Graph) -> Result<Config> {
 
 /// The layer that a model inside of a model is.
 pub(crate) fn nested_from_config(config: Config, sequential: bool) -> Result<Nested> {
+    // Keras's has layers with inputs inside.
+    if !config.contains_key("inputs") {
+        return super::keras::nested(config, sequential);
+    }
     let graph = build(crate::config::load(config)?)?;
     Ok(Nested { graph: graph.into(), sequential })
 }
@@ -251,34 +249,7 @@ fn build(header: GraphHeader) -> Result<Graph> {
 }
 
 impl Model {
-    /// Writes the model with its weights, compile settings and training state to one file, whole or not at all. Not there in a browser, where
-    /// it is `to_bytes().await`.
-    ///
-    /// # Errors
-    /// If a layer can not be written; `Io` if the file system refuses, in which case an old file is intact.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let foreign = path.extension().and_then(|e| e.to_str()).filter(|e| ["keras", "h5", "onnx"].contains(e));
-        if let Some(extension) = foreign {
-            let text = format!("files of type .{extension} are not written yet; save to a .safetensors file");
-            return Err(Error::unsupported(text).context(format!("can not write {}", path.display())));
-        }
-        let bytes = ibex_core::backend::block_on(self.to_bytes())?;
-        write_atomic(path, |file| file.write_all(&bytes))
-    }
-
-    /// Reads a model that [`Model::save`] wrote, for the default device.
-    ///
-    /// # Errors
-    /// `Io` if the file can not be read; `Format` if it is damaged or no model, saying how; `Unsupported` for an unknown layer.
-    pub fn load(path: impl AsRef<Path>) -> Result<Model> {
-        let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| failed("read", path, &e))?;
-        Model::from_bytes(&bytes).map_err(|e| e.context(format!("can not load {}", path.display())))
-    }
-
-    /// The contents of a model file.
+    /// The contents of a model file in our own format, with the state of random numbers.
     ///
     /// # Errors
     /// If a layer can not be written; whatever the device reports.
@@ -304,11 +275,8 @@ impl Model {
         serialize(views, Some(metadata)).map_err(|e| Error::format(format!("the model can not be written: {e}")))
     }
 
-    /// The model of a file's contents.
-    ///
-    /// # Errors
-    /// As [`Model::load`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Model> {
+    /// The model of a file's contents in our own format.
+    pub(super) fn from_native(bytes: &[u8]) -> Result<Model> {
         let (header, file) = open(bytes)?;
         let mut model = Model::from_header(header)?;
         model.restore(&tensors(&file)?)?;
@@ -425,12 +393,6 @@ fn damaged(why: impl Display) -> Error {
 
 /// A file's description and tensors, if its checksum is right.
 fn open(bytes: &[u8]) -> Result<(Header, SafeTensors<'_>)> {
-    for (magic, kind) in [(&b"\x89HDF"[..], "HDF5 (.h5)"), (b"PK\x03\x04", "Keras (.keras)")] {
-        if bytes.starts_with(magic) {
-            let text = format!("{kind} files are not read yet; models are read from .safetensors files");
-            return Err(Error::unsupported(text));
-        }
-    }
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let described = metadata.metadata().as_ref().and_then(|m| m.get(KEY)?.split_once(' '));
@@ -477,7 +439,7 @@ fn checksum<'a>(header: &str, tensors: impl Iterator<Item = (&'a str, &'a [usize
     hasher.finalize()
 }
 
-fn dtype_to(dtype: DType) -> Dtype {
+pub(crate) fn dtype_to(dtype: DType) -> Dtype {
     match dtype {
         DType::F32 => Dtype::F32,
         DType::F16 => Dtype::F16,
@@ -487,7 +449,7 @@ fn dtype_to(dtype: DType) -> Dtype {
     }
 }
 
-fn view_dtype(dtype: Dtype) -> Option<DType> {
+pub(crate) fn view_dtype(dtype: Dtype) -> Option<DType> {
     match dtype {
         Dtype::F32 => Some(DType::F32),
         Dtype::F16 => Some(DType::F16),

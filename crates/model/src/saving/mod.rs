@@ -1,0 +1,173 @@
+//! Models in files: our own, and Keras's.
+
+mod keras;
+mod native;
+
+#[cfg(feature = "keras")]
+pub(crate) use native::{dtype_to, view_dtype};
+pub(crate) use native::{graph_config, nested_from_config};
+
+use crate::model::Model;
+use ibex_core::{Error, Result};
+use ibex_data::io::failed;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+/// How a model is loaded, where [`Model::load`] needs to know more than the file says.
+///
+/// ```no_run
+/// use ibex::Load;
+///
+/// # fn main() -> ibex::Result<()> {
+/// // Keras leaves the number of steps open; here it is fixed.
+/// let model = Load::new().input_shape("tokens", [80]).file("sentiment.keras")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Load {
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+/// What a file is, by its first bytes.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Keras,
+    Hdf5,
+    Native,
+}
+
+impl Kind {
+    fn of(start: &[u8]) -> Kind {
+        match start {
+            _ if start.starts_with(b"PK\x03\x04") => Kind::Keras,
+            _ if start.starts_with(b"\x89HDF\r\n\x1a\n") => Kind::Hdf5,
+            _ => Kind::Native,
+        }
+    }
+}
+
+impl Load {
+    /// As the file says.
+    pub fn new() -> Self {
+        Load::default()
+    }
+
+    /// The shape of an input without the batch axis, for one whose lengths a file of Keras leaves open (`None`).
+    #[must_use]
+    pub fn input_shape(mut self, input: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
+        self.shapes.insert(input.into(), shape.into());
+        self
+    }
+
+    /// [`Model::load`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn file(&self, path: impl AsRef<Path>) -> Result<Model> {
+        let path = path.as_ref();
+        self.read(path).map_err(|e| e.context(format!("can not load {}", path.display())))
+    }
+
+    fn read(&self, path: &Path) -> Result<Model> {
+        let io = |e| failed("read", path, &e);
+        if path.is_dir() {
+            return self.keras(path);
+        }
+        let mut start = Vec::new();
+        std::fs::File::open(path).map_err(io)?.take(8).read_to_end(&mut start).map_err(io)?;
+        match Kind::of(&start) {
+            Kind::Native => self.bytes(&std::fs::read(path).map_err(io)?),
+            _ => self.keras(path),
+        }
+    }
+
+    /// A file of Keras, whose weights are read one after another.
+    #[cfg(feature = "keras")]
+    fn keras(&self, path: &Path) -> Result<Model> {
+        use ibex_formats::{hdf5::Group, keras::Archive};
+        if path.is_dir() {
+            return Model::from_archive(Archive::open(path)?, self);
+        }
+        let mut start = Vec::new();
+        let io = |e| failed("read", path, &e);
+        std::fs::File::open(path).map_err(io)?.take(8).read_to_end(&mut start).map_err(io)?;
+        match Kind::of(&start) {
+            Kind::Hdf5 => Model::from_hdf5(&Group::open(path)?, self),
+            _ => Model::from_archive(Archive::open(path)?, self),
+        }
+    }
+
+    #[cfg(not(feature = "keras"))]
+    fn keras(&self, _path: &Path) -> Result<Model> {
+        Err(without_keras())
+    }
+
+    /// [`Model::from_bytes`].
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn bytes(&self, bytes: &[u8]) -> Result<Model> {
+        match Kind::of(bytes) {
+            Kind::Native => Model::from_native(bytes),
+            #[cfg(feature = "keras")]
+            Kind::Keras => Model::from_archive(ibex_formats::keras::Archive::from_bytes(bytes.to_vec())?, self),
+            #[cfg(feature = "keras")]
+            Kind::Hdf5 => Model::from_hdf5(&ibex_formats::hdf5::Group::from_bytes(bytes.to_vec())?, self),
+            #[cfg(not(feature = "keras"))]
+            _ => Err(without_keras()),
+        }
+    }
+}
+
+#[cfg(not(feature = "keras"))]
+fn without_keras() -> Error {
+    Error::unsupported("this program was built without the feature \"keras\", which reads files of Keras")
+}
+
+impl Model {
+    /// Writes the model with its weights, compile settings and optimizer state to one file, whole or not at all, as the file's name says: `.safetensors` in
+    /// our own format, which has the state of random numbers too; `.keras` as Keras 3 does it, `.h5` as Keras 2. Not there in a browser, where it is
+    /// `to_bytes().await`.
+    ///
+    /// # Errors
+    /// If a layer can not be written; `Io` if the file system refuses, in which case an old file is intact.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
+        let saved = match ending.as_deref() {
+            #[cfg(feature = "keras")]
+            Some("keras") => self.to_archive().and_then(|archive| archive.save(path)),
+            #[cfg(feature = "keras")]
+            Some("h5" | "hdf5") => self.to_hdf5().and_then(|file| file.save(path)),
+            #[cfg(not(feature = "keras"))]
+            Some("keras" | "h5" | "hdf5") => Err(without_keras()),
+            Some("onnx") => {
+                Err(Error::unsupported("files of type .onnx are not written here; save to .keras or .safetensors"))
+            }
+            _ => ibex_core::backend::block_on(self.to_bytes())
+                .and_then(|bytes| ibex_data::io::write_atomic(path, |file| std::io::Write::write_all(file, &bytes))),
+        };
+        saved.map_err(|e| e.context(format!("can not write {}", path.display())))
+    }
+
+    /// Reads a model, for the default device: one that [`Model::save`] wrote, or Keras's `.keras` and `.h5` files of any version, whatever the file is
+    /// called. Optimizer state comes along; training goes on where it was.
+    ///
+    /// # Errors
+    /// `Io` if the file can not be read; `Format` if it is damaged or no model, saying how; `Unsupported` for an unknown layer, naming it. Settings for training
+    /// that are not known here are reported when the model shall be trained.
+    pub fn load(path: impl AsRef<Path>) -> Result<Model> {
+        Load::new().file(path)
+    }
+
+    /// The model of a file's contents.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Model> {
+        Load::new().bytes(bytes)
+    }
+}

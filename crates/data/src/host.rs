@@ -9,9 +9,9 @@ const MAX_BYTES: usize = if usize::BITS >= 64 { (16u64 << 30) as usize } else { 
 pub(crate) fn host(tensor: &Tensor) -> Result<&Data> {
     match tensor.check()?.data() {
         Some(data) => Ok(data),
-        None => Err(Error::value(
-            "the tensor is not computed yet; read it to the host first, and make a tensor of the numbers",
-        )),
+        None => {
+            Err(Error::value("the tensor is not computed yet, or is on a device; give what its `to_host()?` gives"))
+        }
     }
 }
 

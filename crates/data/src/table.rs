@@ -231,6 +231,11 @@ impl Table {
         Csv::new().read(path)
     }
 
+    /// The file, for errors.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows

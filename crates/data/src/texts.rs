@@ -3,7 +3,7 @@
 use crate::folder::{Files, Take};
 use crate::io::failed;
 use crate::rows::shuffled_indices;
-use crate::{Column, Csv};
+use crate::{Column, Csv, Table};
 use ibex_core::{Error, Result};
 use std::fs::File;
 use std::io::Read;
@@ -71,14 +71,32 @@ impl Texts {
     /// # Errors
     /// As [`Csv::read`](crate::Csv::read); `Value` if a column or the class of a text is missing.
     pub fn from_csv(path: impl AsRef<Path>, text: &str, class: &str) -> Result<Texts> {
-        let path = path.as_ref();
         // "NA" and "null" are texts here.
-        let table = Csv::new().text([text]).missing([""]).read(path)?;
+        Texts::from_table(&Csv::new().text([text]).missing([""]).read(path)?, text, class)
+    }
+
+    /// [`from_csv`](Texts::from_csv), of a table in memory: one that was read with other options, or of which some rows were taken.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("ibex-doc-table-{}.csv", std::process::id()));
+    /// # std::fs::write(&path, "review;stars\nfair;3\ngood;5\nbad;1\n").unwrap();
+    /// use ibex_data::{Csv, Texts};
+    /// let reviews = Csv::new().delimiter(b';').read(&path)?.take(&[1, 2])?;
+    /// let reviews = Texts::from_table(&reviews, "review", "stars")?;
+    /// assert_eq!((reviews.texts, reviews.labels), (vec!["good".to_string(), "bad".to_string()], vec![1, 0]));
+    /// assert_eq!(reviews.class_names, ["1", "5"]);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), ibex_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Value` if a column or the class of a text is missing, or the column of texts is of numbers.
+    pub fn from_table(table: &Table, text: &str, class: &str) -> Result<Texts> {
         let texts = table.text(text)?.iter().map(|text| text.clone().unwrap_or_default()).collect();
         let missing = |row: usize| {
             Error::value(format!(
                 "{}: row {row} has no {class:?}; give each text a class, or remove it",
-                path.display()
+                table.source()
             ))
         };
         let (labels, class_names) = match table.column(class)? {

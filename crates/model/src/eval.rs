@@ -13,6 +13,27 @@ pub trait Eval {
     /// The error of an invalid operation; whatever the device reports.
     fn eval(&self) -> Result<Tensor>;
 
+    /// The value, kept in host memory: what scalers, encoders, splits and windows take. Not there in a browser, where it is
+    /// `Tensor::from_data(x.read().await?, x.shape())`.
+    ///
+    /// ```
+    /// use ibex::data::StandardScaler;
+    /// use ibex::prelude::*;
+    ///
+    /// # fn main() -> ibex::Result<()> {
+    /// let x = (Tensor::rand([8, 2], 0) + 1.0).log();
+    /// assert!(StandardScaler::fit(&x).is_err());
+    /// let scaler = StandardScaler::fit(&x.to_host()?)?;
+    /// # assert_eq!(scaler.mean().len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Eval::eval`].
+    #[cfg(not(target_arch = "wasm32"))]
+    fn to_host(&self) -> Result<Tensor>;
+
     /// The numbers.
     ///
     /// # Errors
@@ -37,6 +58,11 @@ pub trait Eval {
 impl Eval for Tensor {
     fn eval(&self) -> Result<Tensor> {
         Ok(default_device()?.eval(std::slice::from_ref(self))?.remove(0))
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn to_host(&self) -> Result<Tensor> {
+        Ok(Tensor::from_data(default_device()?.read_now(self)?, self.shape()))
     }
 
     async fn read(&self) -> Result<Data> {

@@ -83,6 +83,11 @@ pub(super) fn add(all: &mut Vec<Case>) {
         let x = i.distinct([4, 3, 9]);
         vec![x.argmax(-1), x.argmax(1), x.argmax(0), x.argmax(-1).one_hot(9, DType::F32) * x]
     });
+    case("top_k", 16, Grad::First, |i| {
+        let x = i.distinct([4, 3, 9]);
+        let [values, _] = x.top_k(4);
+        vec![values, x.cast(DType::F32).narrow(-1, 0, 1).top_k(1)[0].clone()]
+    });
     case("batch_norm", 256, Grad::Second, |i| {
         let (x, gain, bias) = (i.normal([3, 2, 4, 3]), i.normal([3]), i.normal([3]));
         let [mean, variance] = x.moments_keep(&[0, 1, 2]);

@@ -111,6 +111,12 @@ pub(super) fn add(all: &mut Vec<Case>) {
             vec![x.max(&[]), x.min(&[]), x.sum(&[]), x.argmax(0)]
         }));
     }
+    all.push(Case::new("special/top_k_ties", |i| {
+        let x =
+            i.list(DType::F32, &[f64::NEG_INFINITY, 2.0, f64::NEG_INFINITY, 2.0, f64::NAN, 1.0, f64::NAN, 1.0], [2, 4]);
+        let n = i.list(DType::U32, &[0.0, 7.0, 0.0, 7.0], [4]);
+        [x.top_k(4), n.top_k(3), n.cast(DType::I32).top_k(4)].concat()
+    }));
     all.push(Case::new("special/reduce_infinite", |i| {
         let x = i.list(DType::F32, &[f64::NEG_INFINITY, f64::NEG_INFINITY, 1.0, f64::INFINITY], [2, 2]);
         vec![x.max(&[1]), x.min(&[1]), x.max(&[0]), x.min(&[0]), x.sum(&[0]), x.prod(&[])]

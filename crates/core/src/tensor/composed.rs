@@ -93,6 +93,43 @@ impl Tensor {
         candidate.select(index, self.dim(axis) as f64).min(&[axis])
     }
 
+    /// The `k` largest elements of the last axis in falling order, and where they stand as `i32`: both `(.., k)`. Of equals the first comes first; NaN
+    /// counts as largest. `k` passes over the data, so for small `k`.
+    ///
+    /// ```
+    /// use ibex_core::{Tensor, oracle};
+    /// let [values, places] = Tensor::from_vec(vec![1f32, 5., 2., 5.], [1, 4]).top_k(3);
+    /// assert_eq!(oracle::eval(&[values, places])?, [[5., 5., 2.], [1., 3., 2.]]);
+    /// # Ok::<(), ibex_core::Error>(())
+    /// ```
+    ///
+    /// Poisoned if the axis has fewer than `k` elements.
+    #[track_caller]
+    pub fn top_k(&self, k: usize) -> [Tensor; 2] {
+        let both = |t: Tensor| [t.clone(), t];
+        if self.check().is_err() {
+            return both(self.clone());
+        }
+        if k == 0 || self.rank() == 0 || k > self.dim(-1) {
+            let shape = self.shape();
+            let message =
+                format!("top_k: asks for {k} elements of the last axis of shape {shape}; give 1 up to its length");
+            return both(Tensor::poisoned(Error::shape(message)));
+        }
+        let here = Tensor::iota(self.shape(), -1);
+        let mut left = Tensor::full(self.shape(), 1.0, DType::Bool);
+        let (mut values, mut indices) = (Vec::new(), Vec::new());
+        for _ in 0..k {
+            let max = left.select(self, f64::NEG_INFINITY).reduce(Reduce::Max, &[-1]);
+            let candidate = self.ge(&max).or(self.ne(self)).and(&left);
+            let index = candidate.select(&here, self.dim(-1) as f64).min(&[-1]);
+            left = left.and(here.ne(index.unsqueeze(-1)));
+            values.push(self.pick(&index));
+            indices.push(index);
+        }
+        [Tensor::stack(&values, -1), Tensor::stack(&indices, -1)]
+    }
+
     /// `max(x, 0)`; NaN stays.
     #[track_caller]
     pub fn relu(&self) -> Tensor {

@@ -187,6 +187,8 @@ const IGNORED: &[&str] = &[
     "inbound_nodes",
     "optional",
     "_name",
+    "renorm_momentum",
+    "fill_value",
 ];
 
 /// Checks that no field of a file is dropped, unless it says what is so anyway.

@@ -5,7 +5,7 @@ use super::{BuiltLayer, masks::Masks};
 use crate::DTypePolicy;
 use crate::config::Config;
 use crate::graph::{Graph, Nested, Node, Source, SymbolicTensor};
-use crate::layers::{ApplyMask, Layer, Operator};
+use crate::layers::{ApplyMask, Layer, Operator, dtype_name};
 use ibex_core::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::any::Any;
@@ -176,7 +176,7 @@ impl Writer<'_> {
             let batch = input.batch_size().map_or(Value::Null, Value::from);
             let shape: Vec<Value> =
                 std::iter::once(batch).chain(input.shape().iter().map(|&d| Value::from(d))).collect();
-            let config = json!({"batch_shape": shape, "dtype": input.dtype().name(), "sparse": false, "ragged": false, "name": name});
+            let config = json!({"batch_shape": shape, "dtype": dtype_name(input.dtype()), "sparse": false, "ragged": false, "name": name});
             self.push("keras.layers", "InputLayer", None, name, config.as_object().cloned().unwrap_or_default());
             let place = Place { layer: name.clone(), node: 0, tensor: 0 };
             self.network.inputs.push(place.clone());
@@ -188,7 +188,7 @@ impl Writer<'_> {
     fn keep(&mut self, source: Source, place: Place, tensor: &SymbolicTensor) {
         let batch = tensor.batch_size().map_or(Value::Null, Value::from);
         let shape = std::iter::once(batch).chain(tensor.shape().iter().map(|&d| Value::from(d))).collect();
-        self.network.specs.insert(place.clone(), (shape, tensor.dtype().name()));
+        self.network.specs.insert(place.clone(), (shape, dtype_name(tensor.dtype())));
         self.places.insert(source, place);
     }
 

@@ -16,7 +16,7 @@ pub use attention::ScoreMode;
 pub use bidirectional::MergeMode;
 pub use cell::{Cell, StackedRNNCells, register_cell};
 pub use context::Context;
-pub(crate) use context::{Pass, floats_as};
+pub(crate) use context::{Pass, Record, floats_as};
 pub use gru::GRUCell;
 pub(crate) use keras_place::{Names, below, is_keras_layer};
 pub use lambda::Lambda;
@@ -91,6 +91,7 @@ layers! {
     conv_transpose: Conv1DTranspose, Conv2DTranspose, Conv3DTranspose;
     dense: Dense;
     depthwise_conv: DepthwiseConv1D, DepthwiseConv2D;
+    einsum_dense: EinsumDense;
     embedding: Embedding;
     flatten: Flatten;
     gru: GRU;

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const MAX_DEPTH: usize = 64;
 /// Files up to this size are read at once.
 const SMALL: u64 = 1 << 20;
-/// Arrays above this size are read in pieces, so that no second copy is made of them.
+/// Arrays above this size are read in pieces if they are not compressed, so that no second copy is made of them.
 const PIECE: usize = 8 << 20;
 /// The decoded form of a file may be larger than the file by compression only, and not without end.
 const EXPANSION: u64 = 1100;
@@ -157,7 +157,7 @@ impl Values for Stored {
     fn read(&self) -> Result<Cow<'_, Data>> {
         let inside = |e: Error| e.context(format!("array {}", self.source.name()));
         let count = self.source.shape().iter().product::<u64>() as usize;
-        if self.encoding.dtype() == DType::F32 && count * 4 > PIECE {
+        if self.encoding.dtype() == DType::F32 && count * 4 > PIECE && self.source.chunks().is_none() {
             return self.pieces(count).map(Cow::Owned).map_err(inside);
         }
         let bytes = self.source.read_raw_bytes().map_err(damaged).map_err(inside)?;

@@ -221,10 +221,6 @@ impl<'a> Planner<'a> {
         let mut body = Vec::new();
         for (kind, message) in messages {
             let len = message.len().next_multiple_of(8);
-            if len > MAX_MESSAGE {
-                let text = format!("an attribute takes {len} bytes, HDF5 allows {MAX_MESSAGE}; split it");
-                return Err(Error::value(text));
-            }
             // Types of arrays are constant.
             let flags = u8::from(*kind == 0x03);
             body.extend(kind.to_le_bytes());
@@ -274,6 +270,9 @@ impl<'a> Planner<'a> {
             message.resize(message.len().next_multiple_of(8), 0);
         }
         message.extend(bytes);
+        if message.len() > MAX_MESSAGE {
+            return Err(Error::value(format!("it takes {} bytes, HDF5 allows {MAX_MESSAGE}; split it", message.len())));
+        }
         Ok(message)
     }
 

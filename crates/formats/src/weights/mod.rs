@@ -63,9 +63,9 @@ pub fn find<'f>(file: &'f Group, paths: &[String]) -> Result<Vec<Found<'f>>> {
         *number += 1;
     }
     let taken: BTreeSet<&str> = found.iter().map(|f| &f.path[..]).collect();
-    let state = ["optimizer", "metrics", "seed_generator", "_seed_generator", "random_generator"];
     for (path, dataset) in file.arrays() {
-        let counts = !path.split('/').any(|name| state.iter().any(|state| name.starts_with(state)));
+        let state = path.starts_with("optimizer/") || path.starts_with("metrics/");
+        let counts = !state && !path.split('/').any(|name| name.trim_start_matches('_').starts_with("seed_generator"));
         if counts && !taken.contains(&path[..]) {
             return Err(Error::format(format!(
                 "the file has {path} ({dataset:?}), which no layer of this model takes; make the model as the one that was saved"

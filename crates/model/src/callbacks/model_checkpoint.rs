@@ -17,6 +17,8 @@ pub struct ModelCheckpoint {
     path: String,
     monitor: Monitor,
     best_only: bool,
+    #[cfg(feature = "keras")]
+    weights_only: bool,
     steps: Option<usize>,
     verbose: u8,
     epoch: usize,
@@ -30,6 +32,8 @@ impl ModelCheckpoint {
             path: path.into(),
             monitor: Monitor::new("ModelCheckpoint", "val_loss"),
             best_only: false,
+            #[cfg(feature = "keras")]
+            weights_only: false,
             steps: None,
             verbose: 0,
             epoch: 0,
@@ -55,6 +59,15 @@ impl ModelCheckpoint {
     #[must_use]
     pub fn save_best_only(mut self, best_only: bool) -> Self {
         self.best_only = best_only;
+        self
+    }
+
+    /// Writes the weights alone, as [`Model::save_weights`](crate::Model::save_weights) does: end the path with `.weights.h5`, `.h5`, `.npz` or
+    /// `.safetensors`.
+    #[cfg(feature = "keras")]
+    #[must_use]
+    pub fn save_weights_only(mut self, weights_only: bool) -> Self {
+        self.weights_only = weights_only;
         self
     }
 
@@ -109,11 +122,19 @@ impl ModelCheckpoint {
         if let Some(folder) = Path::new(&path).parent() {
             std::fs::create_dir_all(folder).map_err(|e| failed("create folder", folder, &e))?;
         }
-        run.model.save(&path).map_err(|e| e.context("ModelCheckpoint"))?;
+        self.write(&path, run).map_err(|e| e.context("ModelCheckpoint"))?;
         if self.verbose > 0 {
             say(&format!("Epoch {epoch}: finished saving model to {path}"));
         }
         Ok(())
+    }
+
+    fn write(&self, path: &str, run: &mut Run) -> Result<()> {
+        #[cfg(feature = "keras")]
+        if self.weights_only {
+            return run.model.save_weights(path);
+        }
+        run.model.save(path)
     }
 }
 

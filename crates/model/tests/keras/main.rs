@@ -18,3 +18,5 @@ mod recurrent;
 mod rules;
 mod training;
 mod trajectories;
+#[cfg(feature = "keras")]
+mod weight_files;

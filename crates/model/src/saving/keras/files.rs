@@ -1,7 +1,7 @@
 //! Whole models in Keras's files: `.keras`, and `.h5` as Keras 2 wrote them.
 
 use super::network::wrong;
-use super::{BuiltLayer, compile, file_weights, model_of, write};
+use super::{BuiltLayer, assets, compile, file_weights, model_of, write};
 use crate::model::Model;
 use crate::saving::Load;
 use ibex_core::{Data, Device, Error, Result, Variable};
@@ -14,6 +14,7 @@ impl Model {
     /// The model of a `.keras` file.
     pub(in crate::saving) fn from_archive(mut archive: Archive, load: &Load) -> Result<Model> {
         let compile = archive.config.get_mut("compile_config").map(Value::take).unwrap_or_default();
+        assets::take(&mut archive.config, "", &archive.assets)?;
         let (mut model, keys) = model_of(archive.config, load)?;
         model.take_weights(&archive.weights)?;
         model.compile_as(&compile, &keys)?;

@@ -1,6 +1,8 @@
 //! Models as Keras writes them: `config.json` of a `.keras` file, `model_config` of an old `.h5` file, `model.to_json()`.
 
 mod arguments;
+#[cfg(feature = "keras")]
+mod assets;
 mod build;
 mod compile;
 #[cfg(feature = "keras")]

@@ -74,7 +74,7 @@ pub(crate) enum Operation {
     Elu { alpha: f32 },
     Gelu { #[serde(default)] approximate: bool },
     Clip { x_min: f32, x_max: f32 },
-    Normalize { axis: isize, order: f64, #[serde(default)] epsilon: Option<f32> },
+    Normalize { axis: isize, order: i64, #[serde(default)] epsilon: Option<f32> },
     OneHot { num_classes: usize, axis: isize, dtype: String },
     Cast { dtype: String },
     Reshape { newshape: Vec<Option<isize>> },
@@ -230,7 +230,7 @@ impl Operation {
             }
             O::Clip { x_min, x_max } => x.clamp(*x_min, *x_max),
             O::Normalize { axis, order, epsilon } => {
-                if *order != 2.0 {
+                if *order != 2 {
                     return Err(Error::unsupported(format!("normalize with the norm of order {order}; only 2 is built")));
                 }
                 let least = epsilon.unwrap_or(1e-12);

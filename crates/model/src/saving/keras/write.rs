@@ -332,7 +332,10 @@ impl Writer<'_> {
         self.models_inside(&mut config)?;
         OF_CALLS.iter().for_each(|name| drop(config.remove(*name)));
         config.insert("name".into(), node.name().into());
-        config.insert("trainable".into(), trainable.into());
+        // Some classes without weights do not take it.
+        if !node.instance().any_weights().is_empty() {
+            config.insert("trainable".into(), trainable.into());
+        }
         let known = crate::layers::is_built_in(class);
         if known {
             config.insert("dtype".into(), policy_object(node.instance().policy().unwrap_or(self.policy)));

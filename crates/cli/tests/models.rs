@@ -150,7 +150,7 @@ fn predictions_of_several_inputs_and_outputs() {
         ("predict model.json --input left=left.csv --output y.npy", &["no array", "right"]),
         ("predict model.json --input middle=left.csv --output y.npy", &["middle", "left, right"]),
         ("predict model.json --input left=none.npy --input right=right.csv --output y.npy", &["none.npy"]),
-        ("evaluate model.json --x y.npz --y y.npz", &["compile"]),
+        ("evaluate model.json --x y.npz --y y.npz", &["no array", "left"]),
         ("convert model.json model.txt", &["model.txt", ".keras"]),
         ("summary none.keras", &["none.keras"]),
     ] {

@@ -3,12 +3,12 @@
 use crate::graph::Node;
 use crate::layers::{Names, Weight, below, is_keras_layer};
 use crate::model::Model;
-use ibex_core::{DType, Data, Error, Result, Shape};
+use ibex_core::{DType, Data, Error, Result};
 use ibex_data::io::failed;
 use ibex_formats::hdf5::{self, Dataset, Group};
 use ibex_formats::keras::Archive;
 use ibex_formats::npy;
-use ibex_formats::weights::{self, Object, legacy};
+use ibex_formats::weights::{self, legacy};
 use safetensors::SafeTensors;
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
@@ -82,6 +82,9 @@ impl Model {
             return self.take_weights(&Group::open(path)?);
         }
         if is_zip(&start) {
+            if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz")) {
+                return self.take_arrays(npy::open_npz(path)?);
+            }
             return match Archive::open(path) {
                 Ok(archive) => self.take_weights(&archive.weights),
                 Err(error) => self.take_arrays(npy::open_npz(path).map_err(|_| error)?),
@@ -253,8 +256,9 @@ fn is_zip(start: &[u8]) -> bool {
 #[cfg(not(target_arch = "wasm32"))]
 mod write {
     use super::*;
-    use ibex_core::Device;
+    use ibex_core::{Device, Shape};
     use ibex_data::io::write_atomic;
+    use ibex_formats::weights::Object;
     use safetensors::tensor::TensorView;
     use std::io::Write;
 

@@ -207,7 +207,7 @@ impl Masks {
                 if flag(inside.unwrap_or(&config), "return_sequences") { first } else { Mask::None }
             }
             ("Add" | "Subtract" | "Multiply" | "Average" | "Maximum" | "Minimum", _) => {
-                match masks.iter().any(|mask| *mask == Mask::None) {
+                match masks.contains(&Mask::None) {
                     true => Mask::None,
                     false if masks.iter().any(|mask| matches!(mask, Mask::Derived | Mask::Removed)) => Mask::Derived,
                     false => Mask::Or(masks),

@@ -48,10 +48,10 @@ impl Examples {
     }
 }
 
-/// All other columns of numbers are the input.
+/// All other columns are the input.
 fn from_table(path: &Path, target: &str, model: &Model) -> Result<ibex::Examples> {
     let table = ibex::data::Table::from_csv(path)?;
-    let x: Vec<&str> = table.number_names().into_iter().filter(|name| *name != target).collect();
+    let x: Vec<&String> = table.names().iter().filter(|name| *name != target).collect();
     let x = table.numbers(&x)?;
     let y = whole(table.numbers(&[target])?);
     ibex::Examples::new(&fit(x, &model.inputs()[0], &model.input_names()[0])?, &y)
@@ -132,6 +132,11 @@ fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     }
 }
 
+/// Is this the name of a file that [`write`] writes?
+pub fn is_written(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "npy" || e == "npz")
+}
+
 /// Writes tensors: to one `.npz` file under their names, else to `y.npy`, `y_1.npy`, ... Gives the files.
 pub fn write(path: &Path, names: &[String], tensors: &[Tensor]) -> Result<Vec<PathBuf>> {
     let device = ibex::default_device()?;
@@ -142,9 +147,8 @@ pub fn write(path: &Path, names: &[String], tensors: &[Tensor]) -> Result<Vec<Pa
         return Ok(vec![path.to_path_buf(); arrays.len()]);
     }
     let numbered = |i: usize| {
-        let (stem, ending) = (path.file_stem().unwrap_or_default(), path.extension().unwrap_or("npy".as_ref()));
         let number = if i == 0 { String::new() } else { format!("_{i}") };
-        path.with_file_name(format!("{}{number}.{}", stem.to_string_lossy(), ending.to_string_lossy()))
+        path.with_file_name(format!("{}{number}.npy", path.file_stem().unwrap_or_default().to_string_lossy()))
     };
     let files: Vec<PathBuf> = (0..arrays.len()).map(numbered).collect();
     arrays.iter().zip(&files).try_for_each(|(array, file)| array.save(file))?;

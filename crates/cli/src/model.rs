@@ -19,7 +19,7 @@ pub const HELP: &str = "summary FILE [--json]
     writes what the model makes of the inputs; several outputs go to y.npy, y_1.npy, ..., or to one .npz
 
   evaluate FILE --x x.npy --y y.npy [--loss L] [--metrics M,M] [--batch-size N] [--device ID] [--json]
-    the loss and the metrics on data
+    the loss and the metrics on data, given as to `train`
 
   train FILE --x x.npy --y y.npy --save OUT [--epochs N] [--batch-size N] [--optimizer O] [--learning-rate R]
         [--loss L] [--metrics M,M] [--validation-split S] [--no-shuffle] [--seed N] [--device ID] [--json]
@@ -144,6 +144,9 @@ pub fn predict(args: lexopt::Parser) -> Result<bool, Failure> {
     let Some(output) = options.output.as_ref().filter(|_| !options.inputs.is_empty()) else {
         return Err(Failure::Usage("predict takes --input and --output".into()));
     };
+    if !arrays::is_written(output) {
+        return Err(Failure::Usage(format!("--output {}: predictions go to .npy or .npz", output.display())));
+    }
     let mut model = options.model()?;
     let inputs = arrays::inputs(&model, &options.inputs)?;
     let outputs = model.predict_all(Predict::new(inputs).batch_size(options.batch_size.unwrap_or(32)))?;
@@ -199,6 +202,15 @@ pub fn train(args: lexopt::Parser) -> Result<bool, Failure> {
     ];
     let options = Options::parse(args, &known)?;
     let Some(out) = &options.save else { return Err(Failure::Usage("train takes --save".into())) };
+    // Before hours of training.
+    if !holds_training(out) {
+        return Err(Failure::Usage(format!("--save {}: models go to .keras, .h5 or .safetensors", out.display())));
+    }
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        return Err(
+            ibex::Error::io(format!("--save {}: there is no folder {}", out.display(), folder.display())).into()
+        );
+    }
     let mut model = options.model()?;
     if let Some(seed) = options.seed {
         let drawn = is_json(&options.files[0]);
@@ -236,6 +248,13 @@ fn is_json(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "json")
 }
 
+/// Is it a kind of file from which training goes on?
+fn holds_training(path: &Path) -> bool {
+    let name = path.to_string_lossy().to_lowercase();
+    [".keras", ".h5", ".hdf5", ".safetensors"].iter().any(|ending| name.ends_with(ending))
+        && !name.ends_with(".weights.h5")
+}
+
 pub fn convert(args: lexopt::Parser) -> Result<bool, Failure> {
     let mut options = Options::parse(args, &["weights"])?;
     let (Some(out), 1) = (options.files.pop(), options.files.len()) else {
@@ -251,7 +270,7 @@ pub fn convert(args: lexopt::Parser) -> Result<bool, Failure> {
     } else if is_json(&out) {
         let text = model.to_json()?;
         ibex::data::io::write_atomic(&out, |file| std::io::Write::write_all(file, text.as_bytes()))?;
-    } else if [".keras", ".h5", ".hdf5", ".safetensors", ".onnx"].iter().any(|ending| name.ends_with(ending)) {
+    } else if holds_training(&out) || name.ends_with(".onnx") {
         model.save(&out)?;
     } else {
         let text = format!(

@@ -234,6 +234,9 @@ fn encoding(descr: &str) -> Result<Encoding> {
 
 /// The bytes of a column-major array in row-major order.
 fn row_major(bytes: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
+    if bytes.is_empty() {
+        return Vec::new();
+    }
     let mut strides = Vec::new();
     let mut stride = size;
     for &axis in shape {

@@ -146,6 +146,19 @@ impl Callback for ModelCheckpoint {
                 self.monitor.name
             )));
         }
+        let fits = |endings: &[&str]| endings.iter().any(|ending| self.path.to_lowercase().ends_with(ending));
+        #[cfg(feature = "keras")]
+        if self.weights_only && !fits(&[".h5", ".npz", ".safetensors"]) {
+            let text = format!(
+                "ModelCheckpoint: weights alone go to .weights.h5, .npz or .safetensors, not to {:?}",
+                self.path
+            );
+            return Err(Error::value(text));
+        }
+        if !fits(&[".safetensors", ".keras", ".h5", ".hdf5", ".npz"]) {
+            let text = format!("ModelCheckpoint: models go to .safetensors, .keras or .h5, not to {:?}", self.path);
+            return Err(Error::value(text));
+        }
         self.unsaved = 0;
         Ok(())
     }

@@ -227,19 +227,25 @@ impl Instance {
         Ok(weights.into_list())
     }
 
-    /// Draws the weights if there are none yet.
-    pub(crate) fn draw(&self, name: &str, seed: u64, before: usize) -> Result<()> {
-        let (None, Some((inputs, _))) = (self.0.weights.get(), self.0.sketch.get()) else { return Ok(()) };
-        let weights = self.declare(name, Draw::Seed(seed, before), inputs)?;
-        self.0.weights.get_or_init(|| weights);
+    /// Draws the weights if there are none yet, or again.
+    pub(crate) fn draw(&self, name: &str, draw: Draw) -> Result<()> {
+        let Some((inputs, _)) = self.0.sketch.get() else { return Ok(()) };
+        match (self.0.weights.get(), draw) {
+            (None, _) => {
+                let weights = self.declare(name, draw, inputs)?;
+                self.0.weights.get_or_init(|| weights);
+            }
+            (Some(weights), Draw::Again(..)) => {
+                for (old, new) in weights.iter().zip(&self.declare(name, draw, inputs)?) {
+                    // Those of a model inside were drawn by its layers.
+                    if old.variable.id() != new.variable.id() {
+                        old.variable.assign(new.variable.value())?;
+                    }
+                }
+            }
+            (Some(_), _) => {}
+        }
         Ok(())
-    }
-
-    /// Draws the values of the weights anew.
-    pub(crate) fn draw_again(&self, name: &str, seed: u64, before: usize) -> Result<()> {
-        let (Some(weights), Some((inputs, _))) = (self.0.weights.get(), self.0.sketch.get()) else { return Ok(()) };
-        let drawn = self.declare(name, Draw::Seed(seed, before), inputs)?;
-        weights.iter().zip(&drawn).try_for_each(|(old, new)| old.variable.assign(new.variable.value()))
     }
 
     /// Computes the outputs, the mask of the first, and finds mistakes in them.

@@ -10,7 +10,7 @@ pub(crate) use instance::in_user_code;
 pub(crate) use nested::Nested;
 pub use symbolic::{Input, SymbolicInputs, SymbolicTensor};
 
-use crate::layers::{Layer, Pass, Weight};
+use crate::layers::{Draw, Layer, Pass, Weight};
 use ibex_core::{Error, Result, Tensor};
 use order::Order;
 use serde::{Deserialize, Serialize};
@@ -254,20 +254,12 @@ impl Graph {
         self.calls.iter().filter(reads).map(|c| &self.nodes[c.node])
     }
 
-    /// Draws the weights of all layers that have none yet.
-    pub fn draw(&self, seed: u64) -> Result<()> {
-        self.each_drawn(|node, before| node.instance.draw(&node.name, seed, before))
-    }
-
-    /// Draws the weights of all layers anew.
-    pub fn draw_again(&self, seed: u64) -> Result<()> {
-        self.each_drawn(|node, before| node.instance.draw_again(&node.name, seed, before))
-    }
-
-    fn each_drawn(&self, draw: impl Fn(&Node, usize) -> Result<()>) -> Result<()> {
+    /// Draws the weights of all layers that have none yet, or of all again.
+    pub fn draw(&self, draw: Draw) -> Result<()> {
         let mut before = 0;
         for node in &self.nodes {
-            draw(node, before)
+            node.instance
+                .draw(&node.name, draw.after(before))
                 .map_err(|e| e.context(format!("layer {} ({})", node.name, node.layer().class_name())))?;
             before += node.weights().len();
         }

@@ -31,8 +31,9 @@ impl Layer for Nested {
             return Err(Error::shape(format!("the model inside takes {}", wanted.join(", "))));
         }
         for node in &self.graph.nodes {
-            if let Draw::Seed(seed, before) = weights.drawing() {
-                node.instance.draw(&node.name, seed, before)?;
+            match weights.drawing() {
+                Draw::Sketch => {}
+                draw => node.instance.draw(&node.name, draw)?,
             }
             weights.within(&node.name, |weights| {
                 node.instance.any_weights().iter().try_for_each(|w| weights.adopt(w.name(), w).map(drop))

@@ -20,6 +20,12 @@ pub(super) fn unrolled(
     mut states: Vec<Tensor>,
     mut step: impl FnMut(&Tensor, &[Tensor]) -> Result<(Tensor, Vec<Tensor>)>,
 ) -> Result<Sequence> {
+    // Each is traced by itself.
+    const MOST: usize = 1 << 16;
+    if x.dim(1) > MOST {
+        let text = format!("{} steps are too many for a cell that goes step by step; at most {MOST}", x.dim(1));
+        return Err(Error::value(text));
+    }
     let mut outputs = Vec::new();
     let mut after = vec![Vec::new(); states.len()];
     for t in 0..x.dim(1) {

@@ -68,8 +68,23 @@ impl Weight {
 pub(crate) enum Draw {
     /// Zeros of the right shape, while only shapes matter.
     Sketch,
+    /// Zeros, where the values come from a file.
+    Zeros,
     /// Drawn by a seed, after so many weights of the layers before.
     Seed(u64, usize),
+    /// [`Draw::Seed`], also for weights inside that have values.
+    Again(u64, usize),
+}
+
+impl Draw {
+    /// After so many weights more.
+    pub fn after(self, more: usize) -> Draw {
+        match self {
+            Draw::Seed(seed, before) => Draw::Seed(seed, before + more),
+            Draw::Again(seed, before) => Draw::Again(seed, before + more),
+            zeros => zeros,
+        }
+    }
 }
 
 /// The weights of a layer while it is built.
@@ -115,8 +130,8 @@ impl<'a> Weights<'a> {
     pub fn draw(&self, shape: impl Into<Shape>, initializer: Initializer) -> Tensor {
         let shape = shape.into();
         let (seed, before) = match self.draw {
-            Draw::Sketch => return Tensor::zeros(shape, ibex_core::DType::F32),
-            Draw::Seed(seed, before) => (seed, before),
+            Draw::Sketch | Draw::Zeros => return Tensor::zeros(shape, ibex_core::DType::F32),
+            Draw::Seed(seed, before) | Draw::Again(seed, before) => (seed, before),
         };
         // Drawn in `f64`: asked for first, since a file may name any size.
         let count = shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d));
@@ -174,9 +189,6 @@ impl<'a> Weights<'a> {
 
     /// How weights are drawn, and after how many others.
     pub(crate) fn drawing(&self) -> Draw {
-        match self.draw {
-            Draw::Sketch => Draw::Sketch,
-            Draw::Seed(seed, before) => Draw::Seed(seed, before + self.list.len()),
-        }
+        self.draw.after(self.list.len())
     }
 }

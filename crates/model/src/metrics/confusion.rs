@@ -48,6 +48,9 @@ impl Counts {
 impl Rule<'_> {
     /// The shapes of [`Counts`]; `labels` where each label is counted alone.
     pub fn state(&self, labels: Option<usize>) -> Result<Vec<Shape>> {
+        if self.thresholds.len() > MOST_THRESHOLDS {
+            return Err(Error::value(format!("{}: more than {MOST_THRESHOLDS} thresholds", self.name)));
+        }
         let inside = |t: &f64| (-1e-6..=1.0 + 1e-6).contains(t) || (self.top_k.is_some() && *t == OUT);
         if let Some(t) = self.thresholds.iter().find(|t| !inside(t)) {
             return Err(Error::value(format!("{}: threshold {t} is not between 0 and 1", self.name)));
@@ -246,8 +249,12 @@ shares! {
     Recall "recall" Counts::recall;
 }
 
-/// `n` even thresholds from 0 to 1.
+/// More would need too much memory.
+const MOST_THRESHOLDS: usize = 1 << 20;
+
+/// `n` even thresholds from 0 to 1; of too many, as many as `Rule::state` refuses.
 pub(super) fn even_thresholds(n: usize) -> Vec<f64> {
+    let n = n.min(MOST_THRESHOLDS + 1);
     if n == 1 { vec![0.5] } else { (0..n).map(|i| i as f64 / (n as f64 - 1.0)).collect() }
 }
 

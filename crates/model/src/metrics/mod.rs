@@ -160,7 +160,12 @@ struct AttachedConfig {
 
 impl<M: Metric> Metric for Attached<M> {
     fn name(&self) -> String {
-        if self.weighted { format!("weighted_{}", self.metric.name()) } else { self.metric.name() }
+        // The name says it once.
+        if self.weighted && !self.metric.takes_weights() {
+            format!("weighted_{}", self.metric.name())
+        } else {
+            self.metric.name()
+        }
     }
 
     fn class_name(&self) -> &'static str {

@@ -1,6 +1,6 @@
 //! Sums over an epoch, in device memory.
 
-use ibex_core::{DType, Data, Device, Result, Shape, Tensor, Variable};
+use ibex_core::{DType, Data, Device, Error, Result, Shape, Tensor, Variable};
 
 /// Numbers added up batch by batch. Plain `f32` sums would stand still at 2^24 = 16.8 million when 1 is added; these are compensated: whole numbers
 /// are exact up to 2^47 as long as one batch adds less than 2^24, and others are as accurate as the batches' own sums.
@@ -22,7 +22,13 @@ pub(crate) struct Totals {
 impl Totals {
     /// Zeros of the given shapes.
     pub fn new(shapes: Vec<Shape>) -> Result<Totals> {
-        let n: usize = shapes.iter().map(Shape::elements).sum();
+        // A file may name any number of classes.
+        let elements = |s: &Shape| s.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let n = shapes.iter().try_fold(0usize, |n, s| n.checked_add(elements(s)?));
+        let n = n.filter(|&n| Vec::<f32>::new().try_reserve_exact(n).is_ok());
+        let n = n.ok_or_else(|| {
+            Error::out_of_memory("no memory for the sums of the metrics; use fewer classes or thresholds")
+        })?;
         let zeros = |name: &str| Variable::new(format!("totals/{name}"), Tensor::from_vec(vec![0f32; n], [n]));
         Ok(Totals { before: zeros("before")?, last: zeros("last")?, sum: zeros("sum")?, lost: zeros("lost")?, shapes })
     }

@@ -1,6 +1,8 @@
 //! Data that comes in batches: from files, generators, augmentation.
 
 use super::{Examples, Feed, Source};
+#[cfg(not(target_arch = "wasm32"))]
+use ibex_core::Error;
 use ibex_core::Result;
 use std::fmt;
 
@@ -59,8 +61,8 @@ impl Batches {
             let batches = make();
             let (sender, receiver) = std::sync::mpsc::sync_channel(ahead.max(1));
             // It ends with the iterator, or when nobody listens any more.
-            std::thread::spawn(move || batches.into_iter().try_for_each(|batch| sender.send(batch)));
-            Box::new(receiver.into_iter())
+            let thread = std::thread::spawn(move || drop(batches.into_iter().try_for_each(|batch| sender.send(batch))));
+            Box::new(Prefetched { receiver, thread: Some(thread) })
         };
         Batches { make: Box::new(make), going: None }
     }
@@ -77,6 +79,33 @@ impl Batches {
     /// The next epoch starts anew.
     pub(super) fn restart(&mut self) {
         self.going = None;
+    }
+}
+
+/// What a thread makes.
+#[cfg(not(target_arch = "wasm32"))]
+struct Prefetched {
+    receiver: std::sync::mpsc::Receiver<Result<Examples>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Iterator for Prefetched {
+    type Item = Result<Examples>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.receiver.recv() {
+            Ok(batch) => Some(batch),
+            // Its end, or the end of the thread: then data is missing.
+            Err(_) => match self.thread.take()?.join() {
+                Ok(()) => None,
+                Err(panic) => {
+                    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+                    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                    Some(Err(Error::value(format!("the iterator of batches panicked: {text}"))))
+                }
+            },
+        }
     }
 }
 

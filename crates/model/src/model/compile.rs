@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// What `compile` sets.
 #[derive(Debug)]
 pub(crate) struct Training {
-    pub optimizer: Box<dyn Optimizer>,
+    pub optimizer: Arc<dyn Optimizer>,
     /// As they were given: one for all outputs, or one for each.
     pub losses: Vec<Arc<dyn Loss>>,
     /// As they were given.
@@ -78,29 +78,46 @@ impl Model {
         compiled.map_err(|e| in_user_code(e, site))
     }
 
-    /// Replaces some of what [`Model::compile`] set, and keeps the rest: for a model from a file, of which the program need not know more. The optimizer
-    /// starts without state, also where it is kept.
+    /// Replaces some of what [`Model::compile`] set, and keeps the rest: for a model from a file, of which the program need not know more. An optimizer
+    /// that is kept goes on from its state.
     ///
     /// # Errors
-    /// As [`Model::compile`]; `Model` if nothing was set before and the loss is not given. Without an optimizer it is then `RMSprop`, as in Keras.
+    /// As [`Model::compile`], and then nothing is changed; `Model` if nothing was set before and the loss is not given. Without an optimizer it is then
+    /// `RMSprop`, as in Keras.
     pub fn recompile(
         &mut self,
         optimizer: Option<Box<dyn Optimizer>>,
         losses: Option<Vec<Box<dyn Loss>>>,
         metrics: Option<Vec<Box<dyn Metric>>>,
     ) -> Result<()> {
-        let shared = |all: Vec<Box<dyn Loss>>| all.into_iter().map(Arc::from).collect::<Vec<Arc<dyn Loss>>>();
-        let (known, losses) = (self.training.take(), losses.map(shared));
-        let (old, old_losses, old_metrics) = match known {
-            Some(t) => (Some(t.optimizer), Some(t.losses), t.metrics),
-            None => (None, None, Vec::new()),
-        };
-        let Some(losses) = losses.or(old_losses) else {
+        let keeps = optimizer.is_none();
+        let old = self.training.as_ref();
+        if let (None, Some(error), true) = (old, &self.uncompiled, keeps || losses.is_none()) {
+            return Err(error.clone().context("give both the optimizer and the loss"));
+        }
+        let shared = |all: Vec<Box<dyn Loss>>| all.into_iter().map(Arc::from).collect();
+        let Some(losses) = losses.map(shared).or_else(|| old.map(|t| t.losses.clone())) else {
             return Err(Error::model("the model was not compiled before: give a loss"));
         };
-        let optimizer = optimizer.or(old).unwrap_or_else(|| Box::new(RMSprop::new(1e-3)));
-        let metrics = metrics.map_or(old_metrics, |all| all.into_iter().map(Arc::from).collect());
-        self.compile_shared(optimizer, losses, metrics)
+        let optimizer: Arc<dyn Optimizer> = match (optimizer, old) {
+            (Some(new), _) => self.scaled(new),
+            (None, Some(t)) => t.optimizer.clone(),
+            (None, None) => self.scaled(Box::new(RMSprop::new(1e-3))),
+        };
+        let shared = |all: Vec<Box<dyn Metric>>| all.into_iter().map(Arc::from).collect();
+        let metrics = metrics.map(shared).or_else(|| old.map(|t| t.metrics.clone())).unwrap_or_default();
+        let old = self.training.take();
+        if let Err(error) = self.compile_shared(optimizer, losses, metrics) {
+            self.training = old;
+            return Err(error);
+        }
+        if let (true, Some(old), Some(new)) = (keeps, old, &mut self.training) {
+            let ids = |t: &Training| t.trained.iter().map(|t| t.variable.id()).collect::<Vec<_>>();
+            if ids(&old) == ids(new) {
+                (new.state, new.scaling) = (old.state, old.scaling);
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn compile_boxed(
@@ -110,12 +127,22 @@ impl Model {
         metrics: Vec<Box<dyn Metric>>,
     ) -> Result<()> {
         let losses = losses.into_iter().map(Arc::from).collect();
-        self.compile_shared(optimizer, losses, metrics.into_iter().map(Arc::from).collect())
+        self.compile_shared(self.scaled(optimizer), losses, metrics.into_iter().map(Arc::from).collect())
+    }
+
+    /// With loss scaling where a layer computes in `f16`.
+    fn scaled(&self, optimizer: Box<dyn Optimizer>) -> Arc<dyn Optimizer> {
+        let policy = self.policy();
+        let narrow = |i: &crate::Instance| i.policy().unwrap_or(policy).compute_dtype() == DType::F16;
+        match optimizer.loss_scale() {
+            None if self.layers().iter().any(|n| narrow(n.instance())) => Arc::new(LossScaleOptimizer::new(optimizer)),
+            _ => optimizer.into(),
+        }
     }
 
     fn compile_shared(
         &mut self,
-        optimizer: Box<dyn Optimizer>,
+        optimizer: Arc<dyn Optimizer>,
         losses: Vec<Arc<dyn Loss>>,
         metrics: Vec<Arc<dyn Metric>>,
     ) -> Result<()> {
@@ -129,12 +156,6 @@ impl Model {
                 outputs.join(", ")
             )));
         }
-        let policy = self.policy();
-        let narrow = |i: &crate::Instance| i.policy().unwrap_or(policy).compute_dtype() == DType::F16;
-        let optimizer = match optimizer.loss_scale() {
-            None if self.layers().iter().any(|n| narrow(n.instance())) => Box::new(LossScaleOptimizer::new(optimizer)),
-            _ => optimizer,
-        };
         let scaling = optimizer.loss_scale().map(|rule| -> Result<Scaling> {
             let scale = Variable::new("dynamic_scale", Tensor::scalar(rule.initial))?;
             Ok(Scaling { rule, scale, steps: Variable::new("step_counter", Tensor::scalar(0i32))? })

@@ -65,6 +65,7 @@ impl Model {
     pub async fn evaluate_async(&mut self, data: impl Source, how: impl Into<Evaluate>) -> Result<Logs> {
         self.training()?;
         let Evaluate { batch_size, steps, verbose } = how.into();
+        let batch_size = self.batch_size(batch_size);
         if batch_size == 0 {
             return Err(Error::value("evaluate: batch_size must be at least 1"));
         }

@@ -67,7 +67,7 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Ends an epoch after so many steps. [`Batches`] go on from there in the next.
+    /// Ends an epoch after so many steps. [`Batches`] go on from there in the next; arrays begin anew, in another order if they are shuffled.
     #[must_use]
     pub fn steps_per_epoch(mut self, steps: usize) -> Self {
         self.steps_per_epoch = Some(steps);
@@ -229,7 +229,8 @@ impl Model {
         self.training()?;
         let Fit { epochs, initial_epoch, batch_size, steps_per_epoch, shuffle, verbose, .. } = fit;
         let Fit { validation_freq, validation_steps, class_weight, mut callbacks, .. } = fit;
-        let validation_batch_size = fit.validation_batch_size.unwrap_or(batch_size);
+        let batch_size = self.batch_size(batch_size);
+        let validation_batch_size = self.batch_size(fit.validation_batch_size.unwrap_or(batch_size));
         if batch_size == 0 || validation_batch_size == 0 {
             return Err(Error::value("fit: batch_size must be at least 1"));
         }

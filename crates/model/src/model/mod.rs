@@ -24,7 +24,7 @@ pub(crate) use compile::Training;
 
 use crate::device::default_device;
 use crate::graph::{Graph, Instance, Nested, Node, SymbolicInputs, SymbolicTensor};
-use crate::layers::Weight;
+use crate::layers::{Draw, Weight};
 use crate::policy::DTypePolicy;
 use ibex_core::{DType, Data, Device, Error, Plan, Result, Shape, Tensor, Variable, random};
 use std::collections::{HashMap, HashSet};
@@ -86,7 +86,7 @@ impl Model {
     pub fn new(inputs: impl SymbolicInputs, outputs: impl SymbolicInputs) -> Result<Model> {
         let site = Location::caller();
         let made = Graph::new(inputs.list(), outputs.list()).and_then(|graph| {
-            graph.draw(0)?;
+            graph.draw(Draw::Seed(0, 0))?;
             Ok(Model::of(graph, "functional", false))
         });
         made.map_err(|e| e.at(site))
@@ -120,7 +120,7 @@ impl Model {
         self.seed = seed;
         self.key = None;
         self.plans.clear();
-        if let Err(error) = self.graph.draw_again(seed) {
+        if let Err(error) = self.graph.draw(Draw::Again(seed, 0)) {
             self.broken.get_or_insert(error);
         }
         self
@@ -185,7 +185,7 @@ impl Model {
         let mut outputs = instance.place(&label, vec![output.clone()], site)?;
         outputs.truncate(1);
         let graph = Graph::new(self.graph.inputs.clone(), outputs)?;
-        graph.draw(self.seed)?;
+        graph.draw(Draw::Seed(self.seed, 0))?;
         self.graph = Arc::new(graph);
         self.layer = OnceLock::new();
         Ok(())
@@ -328,6 +328,17 @@ impl Model {
         if values.len() != count {
             return Err(Error::shape(format!("the model has {count} weights, got {} arrays", values.len())));
         }
+        for ((name, w), data) in self.named_weights().iter().zip(values) {
+            if data.len() != w.variable.shape().elements() || data.dtype() != w.variable.dtype() {
+                return Err(Error::shape(format!(
+                    "weight {name} is {} {}, got {} numbers of type {}; nothing was changed",
+                    w.variable.dtype(),
+                    w.variable.shape(),
+                    data.len(),
+                    data.dtype()
+                )));
+            }
+        }
         self.weights().zip(values).try_for_each(|(w, data)| w.variable.set(data))
     }
 
@@ -342,6 +353,11 @@ impl Model {
 
     pub(crate) fn leave_uncompiled(&mut self, error: Error) {
         self.uncompiled = Some(error);
+    }
+
+    /// The size of batches: that of the model if it is fixed.
+    pub(crate) fn batch_size(&self, asked: usize) -> usize {
+        self.inputs().iter().find_map(SymbolicTensor::batch_size).unwrap_or(asked)
     }
 
     /// The device it runs on.

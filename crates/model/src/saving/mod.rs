@@ -42,6 +42,7 @@ enum Kind {
 
 impl Kind {
     fn of(start: &[u8]) -> Kind {
+        let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
         match start {
             _ if start.starts_with(b"PK\x03\x04") => Kind::Keras,
             _ if start.starts_with(b"\x89HDF\r\n\x1a\n") => Kind::Hdf5,
@@ -121,7 +122,7 @@ impl Load {
             #[cfg(feature = "keras")]
             Kind::Hdf5 => Model::from_hdf5(&ibex_formats::hdf5::Group::from_bytes(bytes.to_vec())?, self),
             Kind::Json => match std::str::from_utf8(bytes) {
-                Ok(text) => self.json(text),
+                Ok(text) => self.json(text.trim_start_matches('\u{feff}')),
                 Err(_) => Err(ibex_core::Error::format("the file begins as JSON, but is no text")),
             },
             #[cfg(not(feature = "keras"))]
@@ -155,8 +156,9 @@ impl Model {
             #[cfg(not(feature = "keras"))]
             Some("keras" | "h5" | "hdf5") => Err(without_keras()),
             Some("onnx") => self.export(path),
-            _ => ibex_core::backend::block_on(self.to_bytes())
+            Some("safetensors") => ibex_core::backend::block_on(self.to_bytes())
                 .and_then(|bytes| ibex_data::io::write_atomic(path, |file| std::io::Write::write_all(file, &bytes))),
+            _ => Err(ibex_core::Error::value("a model's file ends in .safetensors, .keras, .h5 or .onnx")),
         };
         saved.map_err(|e| e.context(format!("can not write {}", path.display())))
     }

@@ -3,7 +3,7 @@
 
 use crate::config::{Config, Part};
 use crate::graph::{Graph, Input, Instance, Nested, Source, SymbolicTensor};
-use crate::layers;
+use crate::layers::{self, Draw};
 use crate::model::{Model, Training};
 use crate::policy::DTypePolicy;
 use crate::{losses, metrics, optimizers};
@@ -32,17 +32,8 @@ struct Header {
     epochs: u32,
     #[serde(default)]
     dtype_policy: DTypePolicy,
-    #[serde(flatten)]
-    shape: Described,
+    graph: GraphHeader,
     compile: Option<CompileHeader>,
-}
-
-/// Version 1 had layers in a row.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Described {
-    Graph { graph: GraphHeader },
-    Row { input_shape: Vec<usize>, input_dtype: String, layers: Vec<LayerHeader> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,15 +81,7 @@ fn is_yes(value: &bool) -> bool {
 struct CompileHeader {
     optimizer: Part,
     loss: Losses,
-    metrics: Vec<MetricHeader>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum MetricHeader {
-    Part(Part),
-    /// In files of older programs.
-    Name(String),
+    metrics: Vec<Part>,
 }
 
 /// One loss for all outputs, or one for each.
@@ -281,7 +264,17 @@ impl Model {
     pub(super) fn from_native(bytes: &[u8]) -> Result<Model> {
         let (header, file) = open(bytes)?;
         let mut model = Model::from_header(header)?;
-        model.restore(&tensors(&file)?)?;
+        let tensors = tensors(&file)?;
+        if let Err(error) = model.restore(&tensors) {
+            // Layers may have been frozen or thawed after `compile`; then the weights are good without the optimizer's state.
+            if model.training.take().is_none() {
+                return Err(error);
+            }
+            model.restore(&tensors)?;
+            model.leave_uncompiled(
+                error.context("the file's optimizer state can not be used; compile the model to begin with a new one"),
+            );
+        }
         Ok(model)
     }
 
@@ -296,8 +289,8 @@ impl Model {
     }
 
     fn header(&self) -> Result<Header> {
-        let metric = |m: &Arc<dyn metrics::Metric>| -> Result<MetricHeader> {
-            Ok(MetricHeader::Part(Part { class_name: m.class_name().into(), config: m.config()? }))
+        let metric = |m: &Arc<dyn metrics::Metric>| -> Result<Part> {
+            Ok(Part { class_name: m.class_name().into(), config: m.config()? })
         };
         let compile = |t: &Training| -> Result<CompileHeader> {
             Ok(CompileHeader {
@@ -313,19 +306,16 @@ impl Model {
             seed: self.seed_value(),
             epochs: self.epochs(),
             dtype_policy: self.policy(),
-            shape: Described::Graph { graph: describe(&self.graph)? },
+            graph: describe(&self.graph)?,
             compile: self.training.as_ref().map(compile).transpose()?,
         })
     }
 
     fn from_header(header: Header) -> Result<Model> {
-        let (graph, sequential) = match header.shape {
-            Described::Graph { graph } => (graph, header.sequential),
-            Described::Row { input_shape, input_dtype, layers } => (in_a_row(input_shape, input_dtype, layers), true),
-        };
-        let graph = build(graph)?;
-        graph.draw(header.seed)?;
-        let mut model = Model::of(graph, &header.name, sequential).dtype_policy(header.dtype_policy);
+        let graph = build(header.graph)?;
+        // All weights come from the file.
+        graph.draw(Draw::Zeros)?;
+        let mut model = Model::of(graph, &header.name, header.sequential).dtype_policy(header.dtype_policy);
         model.set_seed(header.seed);
         model.set_epochs(header.epochs);
         model.check()?;
@@ -333,10 +323,7 @@ impl Model {
             let parts = || -> Result<_> {
                 let optimizer = optimizers::from_config(&compile.optimizer.class_name, compile.optimizer.config)?;
                 let loss = compile.loss.load()?;
-                let metric = |header| match header {
-                    MetricHeader::Part(part) => metrics::from_config(&part.class_name, part.config),
-                    MetricHeader::Name(name) => metrics::get(&name),
-                };
+                let metric = |part: Part| metrics::from_config(&part.class_name, part.config);
                 let metrics = compile.metrics.into_iter().map(metric).collect::<Result<Vec<_>>>()?;
                 Ok((optimizer, loss, metrics))
             };
@@ -363,6 +350,7 @@ impl Model {
     fn restore(&mut self, tensors: &BTreeMap<&str, TensorView>) -> Result<()> {
         let compiled = self.training.is_some();
         let state = self.state()?;
+        let mut found = Vec::new();
         for (name, variable) in &state {
             let Some(view) = tensors.get(&name[..]) else {
                 return Err(Error::format(format!("the file has no tensor {name}")));
@@ -379,18 +367,21 @@ impl Model {
                     variable.shape()
                 )));
             };
-            variable.set(&Data::from_bytes(dtype, view.data())?)?;
+            found.push((variable, dtype, view));
         }
         let known = |name: &str| state.iter().any(|(n, _)| n == name) || (!compiled && name.starts_with("optimizer/"));
         match tensors.keys().find(|name| !known(name)) {
             Some(name) => Err(Error::format(format!("the file has a tensor {name} that no layer of its model has"))),
-            None => Ok(()),
+            // Nothing is changed before all of it is known to fit.
+            None => found.into_iter().try_for_each(|(v, dtype, view)| v.set(&Data::from_bytes(dtype, view.data())?)),
         }
     }
 }
 
 fn damaged(why: impl Display) -> Error {
-    Error::format(format!("the file is damaged or no Ibex model: {why}"))
+    Error::format(format!(
+        "the file is damaged, or neither a model of Ibex (.safetensors) nor .keras, .h5 or .json: {why}"
+    ))
 }
 
 /// A file's description and tensors, if its checksum is right.
@@ -417,21 +408,6 @@ fn open(bytes: &[u8]) -> Result<(Header, SafeTensors<'_>)> {
 /// The tensors of a file by name.
 fn tensors<'f>(file: &'f SafeTensors<'_>) -> Result<BTreeMap<&'f str, TensorView<'f>>> {
     file.names().into_iter().map(|name| Ok((name, file.tensor(name).map_err(damaged)?))).collect()
-}
-
-/// The structure of a file of version 1.
-fn in_a_row(shape: Vec<usize>, dtype: String, mut layers: Vec<LayerHeader>) -> GraphHeader {
-    let mut last = Source::Input(0);
-    for (i, layer) in layers.iter_mut().enumerate() {
-        layer.applied = vec![vec![std::mem::replace(&mut last, Source::Layer(i, 0, 0))]];
-    }
-    let input = InputHeader {
-        name: "input_layer".into(),
-        shape: shape.into_iter().map(Some).collect(),
-        dtype,
-        batch_size: None,
-    };
-    GraphHeader { inputs: vec![input], layers, outputs: vec![last] }
 }
 
 /// CRC-32 of the description and of every tensor's name, shape and bytes, in the order of names.

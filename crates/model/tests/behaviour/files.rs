@@ -95,11 +95,14 @@ fn files_that_can_not_be_written_or_read() -> Result<()> {
     let path = folder.0.join("none").join("model.safetensors");
     assert!(model.save(&path).is_err_and(|e| e.kind() == ErrorKind::Io && e.to_string().contains("none")));
     assert!(Model::load(&path).is_err_and(|e| e.kind() == ErrorKind::Io && e.to_string().contains("none")));
-    assert!(model.save(folder.0.join("m.keras")).is_err_and(|e| e.kind() == ErrorKind::Unsupported));
+    let unknown = model.save(folder.0.join("m.kears"));
+    assert!(unknown.is_err_and(|e| e.kind() == ErrorKind::Value && e.to_string().contains(".safetensors, .keras")));
     // A disk that is full: the old file stays.
     #[cfg(target_os = "linux")]
     if std::path::Path::new("/dev/full").exists() {
-        assert!(model.save("/dev/full").is_err());
+        let full = folder.0.join("full.safetensors");
+        std::os::unix::fs::symlink("/dev/full", &full).expect("a link");
+        assert!(model.save(&full).is_err_and(|e| e.kind() == ErrorKind::Io));
     }
     Ok(())
 }
@@ -140,5 +143,38 @@ fn layers_of_ones_own() -> Result<()> {
     assert!(unknown.to_string().contains("register::<Scaled>"), "{unknown}");
     register::<Scaled>("Scaled");
     assert_eq!(Model::from_bytes(&bytes)?.get_weights()?, model.get_weights()?);
+    Ok(())
+}
+
+/// Frozen after `compile`: the weights are there, the optimizer's state belongs to other weights.
+#[test]
+fn a_model_that_was_frozen_after_compile() -> Result<()> {
+    let device = &devices()[0];
+    let mut model = classifier(device)?;
+    let (x, y) = points(32);
+    model.fit((&x, &y), Fit::epochs(1).verbose(0))?;
+    model.layers()[0].set_trainable(false);
+    let mut loaded = Model::from_bytes(&block_on(model.to_bytes())?)?.on(device);
+    assert_eq!(loaded.get_weights()?, model.get_weights()?);
+    let error = loaded.fit((&x, &y), Fit::epochs(1).verbose(0)).map(drop);
+    assert!(error.is_err_and(|e| e.to_string().contains("optimizer state can not be used; compile the model")));
+    Ok(())
+}
+
+/// What is not replaced stays, the optimizer's state too, and a mistake changes nothing.
+#[test]
+fn compiled_again_in_part() -> Result<()> {
+    let mut model = classifier(&devices()[0])?;
+    let (x, y) = points(64);
+    model.fit((&x, &y), Fit::epochs(1).verbose(0))?;
+    model.recompile(None, None, Some(vec![ibex::metrics::get("sparse_top_k_categorical_accuracy")?]))?;
+    assert_eq!(model.iterations()?, 2);
+    let logs = model.evaluate((&x, &y), 32)?;
+    assert_eq!(logs.keys().collect::<Vec<_>>(), ["loss", "sparse_top_k_categorical_accuracy"]);
+    let loss = || ibex::losses::from_config("mse", Config::new());
+    assert!(model.recompile(None, Some(vec![loss()?, loss()?]), None).is_err());
+    assert_eq!(model.evaluate((&x, &y), 32)?, logs);
+    model.recompile(Some(ibex::optimizers::from_config("sgd", Config::new())?), None, None)?;
+    assert_eq!((model.iterations()?, model.evaluate((&x, &y), 32)?), (0, logs));
     Ok(())
 }

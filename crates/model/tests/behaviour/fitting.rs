@@ -150,3 +150,19 @@ fn steady_state() -> Result<()> {
     }
     Ok(())
 }
+
+/// Data that ends because its thread did is not all of the data.
+#[test]
+fn a_prefetching_iterator_that_panics_is_an_error() -> Result<()> {
+    let mut model = classifier(&devices()[0])?;
+    let batches = Batches::new(|| {
+        (0..5).map(|i| {
+            assert!(i < 2, "no more digits");
+            let (x, y) = points(8);
+            Examples::new(&x, &y)
+        })
+    });
+    let error = model.evaluate(batches.prefetch(1), 8).map(drop);
+    assert!(error.is_err_and(|e| e.to_string().contains("no more digits")));
+    Ok(())
+}

@@ -226,3 +226,19 @@ fn mistakes_name_the_layer_the_shapes_and_the_line() -> Result<()> {
     assert!(other.contains("input_layer_1") && other.contains("(None, 4)"), "{other}");
     Ok(())
 }
+
+/// A seed draws the weights of models inside too.
+#[test]
+fn seeds_reach_models_inside() -> Result<()> {
+    let make = |seed: u64| -> Result<Vec<ibex::Data>> {
+        let inner = Sequential::new([3]).add(Dense::new(4));
+        let x = Input::new([3]);
+        let model = Model::new(&x, Dense::new(2).apply(inner.apply(&x)))?.seed(seed);
+        model.get_weights()
+    };
+    assert_eq!(make(1)?, make(1)?);
+    let (a, b) = (make(1)?, make(2)?);
+    // Kernels, not the zeros of biases.
+    assert!(a[0] != b[0] && a[2] != b[2], "{a:?} {b:?}");
+    Ok(())
+}

@@ -62,6 +62,10 @@ impl Interpolation {
         if (height, width) == (to_height, to_width) {
             return Ok(x.clone());
         }
+        const MOST: usize = 1 << 20;
+        if to_height > MOST || to_width > MOST {
+            return Err(Error::value(format!("images of {to_height}x{to_width} are too large; at most {MOST} a side")));
+        }
         if self == Interpolation::Nearest {
             let nearest = |from: usize, to: usize| -> Vec<usize> {
                 (0..to).map(|i| ((i as f64 + 0.5) * from as f64 / to as f64) as usize).collect()

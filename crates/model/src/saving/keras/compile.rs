@@ -189,7 +189,7 @@ fn metrics(value: Value, outputs: &[String], weighted: bool) -> Result<Vec<Box<d
         for value in list.into_iter().flat_map(flat) {
             let metric = metric(value)?;
             metrics.push(match (output.filter(|_| several), weighted) {
-                (Some(output), true) => Box::new(metric.weighted().of(output)),
+                (Some(output), true) => Box::new(metric.of(output).weighted()),
                 (Some(output), false) => Box::new(metric.of(output)),
                 (None, true) => Box::new(metric.weighted()),
                 (None, false) => metric,
@@ -223,8 +223,10 @@ fn metric(value: Value) -> Result<Box<dyn Metric>> {
         let function = config.get("fn").cloned().unwrap_or_default();
         let (function, _) = named(function).map_err(|e| e.context(class))?;
         let kind = metrics::get(&function)?;
-        config.retain(|field, _| field == "name");
-        return metrics::from_config(kind.class_name(), config);
+        config.retain(|field, _| !["fn", "dtype", "reduction"].contains(&&**field));
+        let metric = metrics::from_config(kind.class_name(), config.clone())?;
+        nothing_lost(&config, &metric.config()?).map_err(|e| e.context(format!("metric {function}")))?;
+        return Ok(metric);
     }
     if class == "Accuracy" {
         let text = "keras.metrics.Accuracy counts equal numbers; the metric \"accuracy\" is another one";

@@ -2,6 +2,7 @@
 
 use super::network::wrong;
 use super::{BuiltLayer, assets, compile, file_weights, model_of, write};
+use crate::layers::Draw;
 use crate::model::Model;
 use crate::saving::Load;
 use ibex_core::{Data, Device, Error, Result, Variable};
@@ -15,7 +16,7 @@ impl Model {
     pub(in crate::saving) fn from_archive(mut archive: Archive, load: &Load) -> Result<Model> {
         let compile = archive.config.get_mut("compile_config").map(Value::take).unwrap_or_default();
         assets::take(&mut archive.config, "", &archive.assets)?;
-        let (mut model, keys) = model_of(archive.config, load)?;
+        let (mut model, keys) = model_of(archive.config, load, Draw::Zeros)?;
         model.take_weights(&archive.weights)?;
         model.compile_as(&compile, &keys)?;
         let state = weights::numbered(&archive.weights, "optimizer")?;
@@ -31,7 +32,7 @@ impl Model {
             let text = "the file holds weights, but no model; make the model, then call `load_weights`";
             return Err(Error::format(text));
         };
-        let (mut model, keys) = model_of(config, load)?;
+        let (mut model, keys) = model_of(config, load, Draw::Zeros)?;
         model.take_weights(file)?;
         model.compile_as(&json("training_config")?.unwrap_or_default(), &keys)?;
         if let Some(group) = file.groups.get("optimizer_weights") {

@@ -17,7 +17,7 @@ mod write;
 use super::Load;
 use crate::config::Config;
 use crate::graph::{Graph, Instance, Nested};
-use crate::layers::Weight;
+use crate::layers::{Draw, Weight};
 use crate::model::Model;
 use build::Options;
 use ibex_core::{Error, Result};
@@ -45,8 +45,8 @@ struct BuiltLayer {
     inner: Vec<BuiltLayer>,
 }
 
-/// The model of a description, its weights drawn anew, not compiled; and the names of outputs that are a dictionary, for [`Model::compile_as`].
-fn model_of(mut value: Value, load: &Load) -> Result<(Model, Vec<String>)> {
+/// The model of a description, not compiled, its weights as `draw` says; and the names of outputs that are a dictionary, for [`Model::compile_as`].
+fn model_of(mut value: Value, load: &Load, draw: Draw) -> Result<(Model, Vec<String>)> {
     // Some tools write the text of an object as a text.
     if let Value::String(inside) = &value {
         value = serde_json::from_str(inside).map_err(wrong)?;
@@ -65,7 +65,7 @@ fn model_of(mut value: Value, load: &Load) -> Result<(Model, Vec<String>)> {
     let network = Network::read(&class, config)?;
     let options = Options { policy: network.policy(), shapes: load.shapes.clone() };
     let built = network.build(&options, None)?;
-    built.graph.draw(0)?;
+    built.graph.draw(draw)?;
     let model = Model::of_shared(built.graph, &built.name, built.sequential).dtype_policy(options.policy);
     Ok((model, network.output_keys))
 }
@@ -129,7 +129,7 @@ impl Load {
     pub fn json(&self, text: &str) -> Result<Model> {
         let mut value: Value = serde_json::from_str(text).map_err(wrong)?;
         let compile = value.get_mut("compile_config").map(Value::take).unwrap_or_default();
-        let (mut model, keys) = model_of(value, self)?;
+        let (mut model, keys) = model_of(value, self, Draw::Seed(0, 0))?;
         model.compile_as(&compile, &keys)?;
         Ok(model)
     }

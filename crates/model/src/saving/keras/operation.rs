@@ -116,7 +116,8 @@ fn tensorflow(function: &str, call: &Arguments) -> Result<(Operator, Vec<Place>)
     let mut args = call.args.clone();
     for (name, argument) in &call.kwargs {
         match (&**name, argument) {
-            ("name" | "transpose_a" | "transpose_b" | "adjoint_a" | "adjoint_b", _) => {}
+            ("name", _) => {}
+            ("transpose_a" | "transpose_b" | "adjoint_a" | "adjoint_b", Argument::Value(Value::Bool(false))) => {}
             ("slice_spec", Argument::Value(spec)) => drop(config.insert("key".into(), spec.clone())),
             ("keepdims" | "axis" | "shape" | "perm" | "dtype", Argument::Value(value)) => {
                 drop(config.insert(name.clone(), value.clone()))

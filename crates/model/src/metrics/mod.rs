@@ -160,7 +160,11 @@ struct AttachedConfig {
 
 impl<M: Metric> Metric for Attached<M> {
     fn name(&self) -> String {
-        if self.weighted { format!("weighted_{}", self.metric.name()) } else { self.metric.name() }
+        // A metric in it may be called so already.
+        match self.weighted && !self.metric.takes_weights() {
+            true => format!("weighted_{}", self.metric.name()),
+            false => self.metric.name(),
+        }
     }
 
     fn class_name(&self) -> &'static str {

@@ -106,9 +106,14 @@ impl Model {
             let value = losses::value(loss, &targets[i], y_pred, weight(i), mask.as_ref());
             let value =
                 value.map_err(|e| e.context(format!("loss {} of {}", loss.class_name(), self.output_label(i))))?;
-            values.push(if loss.weight() == 1.0 { value } else { value * loss.weight() });
+            values.push(value);
         }
-        let mut loss = values.iter().cloned().reduce(|a, b| a + b).unwrap_or_else(|| Tensor::zeros([], DType::F32));
+        // The losses of outputs are reported without their weights, as in Keras.
+        let weighted = values.iter().enumerate().map(|(i, value)| match t.loss(i).weight() {
+            1.0 => value.clone(),
+            weight => value * weight,
+        });
+        let mut loss = weighted.reduce(|a, b| a + b).unwrap_or_else(|| Tensor::zeros([], DType::F32));
         for term in extra {
             loss = loss + floats_as(term.clone(), DType::F32);
         }

@@ -148,7 +148,7 @@ def trainings():
         m = keras.Sequential([keras.Input((5,)), layers.Dense(4, activation="softplus"), layers.Dense(2, activation="sigmoid")], name="losses")
         m.compile(keras.optimizers.Adam(0.01), loss, metrics=["mse"])
         yield f"loss_{loss if isinstance(loss, str) else loss.name}", m, [x], [rng.uniform(0.1, 0.9, (24, 2)).astype("float32")]
-    metrics = [keras.metrics.CategoricalAccuracy(), keras.metrics.TopKCategoricalAccuracy(k=2), keras.metrics.F1Score(), keras.metrics.AUC(multi_label=True), keras.metrics.Recall(class_id=1),
+    metrics = [keras.metrics.CategoricalAccuracy(), keras.metrics.TopKCategoricalAccuracy(k=2), keras.metrics.F1Score(average="macro"), keras.metrics.AUC(multi_label=True), keras.metrics.Recall(class_id=1),
                keras.metrics.MeanSquaredError(), keras.metrics.RootMeanSquaredError(), keras.metrics.CosineSimilarity(), keras.metrics.KLDivergence(), "mae", "categorical_crossentropy"]
     m = keras.Sequential([keras.Input((5,)), layers.Dense(3, activation="softmax")], name="metrics")
     m.compile("rmsprop", "categorical_crossentropy", metrics=metrics)
@@ -185,6 +185,8 @@ def training(binary, folder):
         if "error" in first or "error" in second:
             fail(name, first.get("error") or second.get("error"))
             continue
+        # Ibex says of each metric whether weights count.
+        first["evaluate"] = {k.replace("weighted_", ""): v for k, v in first["evaluate"].items()}
         if set(first["evaluate"]) >= set(before):
             compare(f"{name}: evaluate", [first["evaluate"][k] for k in before], [before[k] for k in before], 1e-4)
         else:

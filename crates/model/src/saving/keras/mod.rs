@@ -12,17 +12,22 @@ mod masks;
 mod network;
 mod operation;
 mod order;
+#[cfg(all(feature = "keras", not(target_arch = "wasm32")))]
+mod store;
 mod write;
 
 use super::Load;
 use crate::config::Config;
 use crate::graph::{Graph, Instance, Nested};
-use crate::layers::{Draw, Weight};
+use crate::layers::Draw;
+#[cfg(all(feature = "keras", not(target_arch = "wasm32")))]
+use crate::layers::Weight;
 use crate::model::Model;
 use build::Options;
 use ibex_core::{Error, Result};
 use network::{Network, wrong};
 use serde_json::Value;
+#[cfg(all(feature = "keras", not(target_arch = "wasm32")))]
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -79,7 +84,7 @@ pub(super) fn nested(config: Config, sequential: bool) -> Result<Nested> {
 }
 
 /// All weights in the order of a file's layers, as Keras's `model.weights`; shared ones once.
-#[cfg(feature = "keras")]
+#[cfg(all(feature = "keras", not(target_arch = "wasm32")))]
 fn file_weights(layers: &[BuiltLayer]) -> Vec<&Weight> {
     fn collect<'a>(layers: &'a [BuiltLayer], all: &mut Vec<&'a Weight>) {
         for layer in layers {

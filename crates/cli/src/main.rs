@@ -1,6 +1,7 @@
 //! The command `ibex`.
 
 mod check;
+mod plot;
 mod profile;
 mod tune;
 
@@ -34,7 +35,7 @@ impl From<ibex::Error> for Failure {
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let command = args.next().unwrap_or_default();
-    let help = || [HELP, check::HELP, ibex_bench::HELP, profile::HELP, tune::HELP].join("\n\n  ");
+    let help = || [HELP, check::HELP, ibex_bench::HELP, profile::HELP, tune::HELP, plot::HELP].join("\n\n  ");
     if ["help", "--help", "-h"].map(OsString::from).contains(&command) {
         println!("{}", help());
         return ExitCode::SUCCESS;
@@ -61,6 +62,7 @@ fn run(command: &str, args: impl Iterator<Item = OsString>) -> Result<bool, Fail
         "bench" => Ok(ibex_bench::run(&ibex_bench::Options::parse(args)?)?),
         "profile" => profile::run(lexopt::Parser::from_args(args)),
         "tune" => tune::run(lexopt::Parser::from_args(args)),
+        "plot" => plot::run(lexopt::Parser::from_args(args)),
         "" => Err(Failure::Usage("which command?".into())),
         other => Err(Failure::Usage(format!("no command {other:?}"))),
     }

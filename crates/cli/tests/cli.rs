@@ -26,6 +26,8 @@ fn arguments_that_make_no_sense() {
         (&["bench", "--json=1"], "--json"),
         (&["tune", "--fast"], "--fast"),
         (&["profile", "--trace", "x.json"], "step_cnn_b128"),
+        (&["plot", "model.safetensors"], "--output"),
+        (&["plot", "a", "b", "--output", "x.svg"], "\"b\""),
     ] {
         let (code, out, err) = run(args);
         assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
@@ -42,6 +44,7 @@ fn names_that_are_not_there() {
         (&["bench", "matmull"], &["matmull", "matmul_256"]),
         (&["bench", "matmul_256", "--device", "tpu"], &["tpu"]),
         (&["profile", "steps"], &["steps", "step_mlp_b128"]),
+        (&["plot", "none.safetensors", "--output", "none.svg"], &["none.safetensors"]),
         (&["profile", "softmax_128", "--trace", "no/such/folder/x.json"], &["no/such/folder", "check the path"]),
     ] {
         let (code, _, err) = run(args);
@@ -95,4 +98,18 @@ fn profile_writes_a_trace() {
     std::fs::remove_file(&path).unwrap();
     let kernels = trace["traceEvents"].as_array().unwrap().iter().filter(|e| e["ph"] == "X").count();
     assert!(kernels > 5 && out.contains(&format!("us in {kernels} kernels")), "{kernels}: {out}");
+}
+
+#[test]
+fn a_model_is_drawn() {
+    use ibex::prelude::*;
+    let folder = std::env::temp_dir().join(format!("ibex-cli-plot-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let [model, drawing] = ["model.safetensors", "model.svg"].map(|name| folder.join(name).display().to_string());
+    Sequential::new([4]).add(Instance::from(Dense::new(3)).named("score")).save(&model).unwrap();
+    let (code, out, err) = run(&["plot", &model, "--output", &drawing]);
+    assert_eq!((code, out.as_str()), (0, ""), "{err}");
+    let svg = std::fs::read_to_string(&drawing).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("score") && svg.contains("(None, 3)"), "{svg}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -46,6 +46,18 @@ pub struct Caps {
     pub fuse: bool,
 }
 
+impl Caps {
+    /// A device without limits, which wants nothing split.
+    pub(crate) const UNLIMITED: Caps = Caps {
+        max_bindings: usize::MAX,
+        max_buffer_bytes: u64::MAX,
+        split_elements: usize::MAX,
+        split_outputs: 0,
+        bounded_stores: false,
+        fuse: true,
+    };
+}
+
 /// Counts of what a device did since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

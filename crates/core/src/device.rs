@@ -105,9 +105,7 @@ impl Device {
             _ => self.eval(std::slice::from_ref(&tensor))?.remove(0),
         };
         let Op::Stored(stored) = stored.op() else { return Err(Error::device("eval did not store its result")) };
-        let bytes = tensor.shape().elements() * tensor.dtype().size();
-        let bytes = stored.0.device.backend().read(&stored.0.buffer, 0..bytes).await?;
-        Data::from_bytes(tensor.dtype(), &bytes)
+        stored.read(tensor.shape(), tensor.dtype()).await
     }
 
     /// [`Device::read`], waiting for it. Not there in a browser.

@@ -70,6 +70,19 @@ impl Error {
         self.change(|e| e.context.push(what))
     }
 
+    /// The same error with `None` for the numbers that `other`, an error in the same words, has others for: what was tried with two lengths of an axis
+    /// that can have any then speaks of none of them.
+    pub fn generalized(self, other: &Error) -> Self {
+        let Inner { message, context, .. } = &*other.0;
+        if context.len() != self.0.context.len() {
+            return self;
+        }
+        self.change(|e| {
+            e.message = generalized(&e.message, message);
+            e.context.iter_mut().zip(context).for_each(|(a, b)| *a = generalized(a, b));
+        })
+    }
+
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -89,6 +102,27 @@ impl Error {
         f(Arc::make_mut(&mut self.0));
         self
     }
+}
+
+/// `None` for the numbers of a text that are others in an equal one; the text as it is if they have other words.
+fn generalized(text: &str, other: &str) -> String {
+    let parts = |text: &str| -> Vec<String> {
+        let mut parts: Vec<String> = Vec::new();
+        for c in text.chars() {
+            match parts.last_mut() {
+                Some(last) if last.ends_with(|l: char| l.is_ascii_digit() == c.is_ascii_digit()) => last.push(c),
+                _ => parts.push(c.into()),
+            }
+        }
+        parts
+    };
+    let number = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
+    let (ours, theirs) = (parts(text), parts(other));
+    let same = |(a, b): (&String, &String)| a == b || (number(a) && number(b));
+    if ours.len() != theirs.len() || !ours.iter().zip(&theirs).all(same) {
+        return text.into();
+    }
+    ours.iter().zip(&theirs).map(|(a, b)| if a == b { a } else { "None" }).collect()
 }
 
 impl fmt::Display for Error {
@@ -135,4 +169,22 @@ constructors! {
     io Io "An [`ErrorKind::Io`] error.",
     format Format "An [`ErrorKind::Format`] error.",
     unsupported Unsupported "An [`ErrorKind::Unsupported`] error.",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn numbers_that_differ_are_none() {
+        let error = |batch: usize| {
+            Error::shape(format!("{batch} and ({batch}, 4)2")).context(format!("layer of {}", 2 * batch))
+        };
+        assert_eq!(error(2).generalized(&error(31)).to_string(), "layer of None: None and (None, 4)2");
+        assert_eq!(error(2).generalized(&error(2)).to_string(), "layer of 4: 2 and (2, 4)2");
+        // Other words say something else.
+        let other = Error::shape("31 or (31, 4)2").context("layer of 4");
+        assert_eq!(error(2).generalized(&other).to_string(), "layer of 4: 2 and (2, 4)2");
+        assert_eq!(error(2).generalized(&Error::shape("31 and (31, 4)2")).to_string(), "layer of 4: 2 and (2, 4)2");
+    }
 }

@@ -4,11 +4,10 @@ use crate::backend::{Buffer, Executable};
 use crate::device::Device;
 use crate::graph::{Graph, Op};
 use crate::program::{Program, Role};
-use crate::tensor::{Stored, Tensor, Trace, Variable};
+use crate::tensor::{Stored, Tensor, Variable};
 use crate::{DType, Error, Result, Shape, fuse, memory, schedule, simplify};
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Compiles a graph for a device.
@@ -96,10 +95,6 @@ impl Function {
     }
 }
 
-fn input(slot: usize, shape: &Shape, dtype: DType) -> Tensor {
-    Tensor::node(Op::Input(slot), Vec::new(), shape.clone(), dtype, Location::caller())
-}
-
 impl From<Tensor> for Vec<Tensor> {
     fn from(tensor: Tensor) -> Self {
         vec![tensor]
@@ -158,13 +153,7 @@ impl Plan {
         specs: &[(Shape, DType)],
         f: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
     ) -> Result<Plan> {
-        let args: Vec<Tensor> = specs.iter().enumerate().map(|(i, (shape, dtype))| input(i, shape, *dtype)).collect();
-        let (outputs, updates) = Trace::record(|| f(&args));
-        let outputs = outputs?;
-        for tensor in &outputs {
-            tensor.check()?;
-        }
-        Plan::new(device, Graph::from_tensors(&outputs, &updates, |leaf| leaf.op().clone()))
+        Plan::new(device, Graph::trace(specs, f)?)
     }
 
     pub(crate) fn new(device: &Device, mut graph: Graph) -> Result<Plan> {

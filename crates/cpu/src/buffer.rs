@@ -2,7 +2,7 @@
 
 use ibex_core::backend::Buffer;
 use ibex_core::{Error, Result};
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, dealloc};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A cache line, and the widest vector.
 const ALIGN: usize = 64;
+
+/// A large page of the processor.
+const LARGE: usize = 2 << 20;
 
 /// The pool keeps this much more than what is in use.
 const SPARE: usize = 64 << 20;
@@ -29,10 +32,29 @@ unsafe impl Sync for Block {}
 
 impl Block {
     fn new(bytes: usize) -> Option<Block> {
-        let layout = Layout::from_size_align(bytes, ALIGN).ok()?;
-        // SAFETY: `class` never gives a size of 0. Zeroed, since memory handed out as bytes must be initialised.
-        NonNull::new(unsafe { alloc_zeroed(layout) }).map(|at| Block { at, layout })
+        let align = if bytes >= 2 * LARGE { LARGE } else { ALIGN };
+        let layout = Layout::from_size_align(bytes, align).ok()?;
+        // SAFETY: `class` never gives a size of 0.
+        let at = NonNull::new(unsafe { alloc(layout) })?;
+        if align == LARGE {
+            ask_for_large_pages(at, bytes);
+        }
+        // SAFETY: the block's own bytes. Memory handed out as bytes must be initialised.
+        unsafe { at.as_ptr().write_bytes(0, bytes) };
+        Some(Block { at, layout })
     }
+}
+
+/// Lets the system put a block on large pages before it is touched: a matrix with rows of 8 KB has each row on a page of its own else, and their
+/// addresses do not fit the processor's table.
+fn ask_for_large_pages(at: NonNull<u8>, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: advice about memory that was just allocated; it changes no content. A refusal is no harm.
+    unsafe {
+        libc::madvise(at.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (at, bytes);
 }
 
 impl Drop for Block {

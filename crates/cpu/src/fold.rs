@@ -37,12 +37,32 @@ pub(crate) struct Merge {
 pub(crate) struct Fold {
     /// An accumulator of nothing.
     pub empty: u64,
-    /// Adds a tile.
-    pub tile: unsafe fn(Tile),
+    /// Adds a tile of one column.
+    rows: unsafe fn(Tile),
+    /// Adds four pieces.
+    pieces: unsafe fn(Tile),
+    /// Adds a tile of several columns.
+    columns: unsafe fn(Tile),
     /// `acc = acc + from`
     pub merge: unsafe fn(Merge),
     /// `to = acc`
     pub finish: unsafe fn(Merge),
+}
+
+impl Fold {
+    /// Adds a tile.
+    ///
+    /// # Safety
+    /// Pointers are valid for as many elements as the tile says.
+    pub(crate) unsafe fn tile(&self, tile: Tile) {
+        let kernel = match (tile.apart, tile.cols) {
+            (Some(_), _) => self.pieces,
+            (None, 1) => self.rows,
+            (None, _) => self.columns,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { kernel(tile) }
+    }
 }
 
 trait Reducer {
@@ -50,6 +70,16 @@ trait Reducer {
     type Lane: Pod;
     const EMPTY: Self::Lane;
     fn add(a: Self::Lane, b: Self::Lane) -> Self::Lane;
+    /// `add` for operands of which none is NaN.
+    #[inline(always)]
+    fn add_numbers(a: Self::Lane, b: Self::Lane) -> Self::Lane {
+        Self::add(a, b)
+    }
+    /// Is an element NaN, where that matters to `add`?
+    #[inline(always)]
+    fn has_nan(_: &[Self::Lane]) -> bool {
+        false
+    }
     /// Accumulators.
     fn open(word: u64) -> Self::Lane;
     fn absorb(word: u64, lane: Self::Lane) -> u64;
@@ -57,47 +87,81 @@ trait Reducer {
     fn word(lane: Self::Lane) -> u64;
 }
 
+/// Kernels of their own, since a function of many loops is vectorised badly.
 struct Rows<R>(PhantomData<R>);
+struct Pieces<R>(PhantomData<R>);
+struct Columns<R>(PhantomData<R>);
+
+/// A reducer of elements of which none is NaN: one that looks for NaN at every step is not vectorised.
+struct Numbers<R>(PhantomData<R>);
+
+impl<R: Reducer> Reducer for Numbers<R> {
+    type Lane = R::Lane;
+    const EMPTY: R::Lane = R::EMPTY;
+    #[inline(always)]
+    fn add(a: R::Lane, b: R::Lane) -> R::Lane {
+        R::add_numbers(a, b)
+    }
+    #[inline(always)]
+    fn open(word: u64) -> R::Lane {
+        R::open(word)
+    }
+    #[inline(always)]
+    fn absorb(word: u64, lane: R::Lane) -> u64 {
+        R::absorb(word, lane)
+    }
+    #[inline(always)]
+    fn merge(a: u64, b: u64) -> u64 {
+        R::merge(a, b)
+    }
+    #[inline(always)]
+    fn word(lane: R::Lane) -> u64 {
+        R::word(lane)
+    }
+}
 
 /// The total of a row, in `N` lanes.
 #[inline(always)]
 fn total<R: Reducer, const N: usize>(row: &[R::Lane]) -> R::Lane {
     let mut lanes = [R::EMPTY; N];
-    let chunks = row.chunks_exact(N);
-    let rest = chunks.remainder();
+    let (chunks, rest) = row.as_chunks::<N>();
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
             *lane = R::add(*lane, x);
         }
     }
-    let mut width = N / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] = R::add(lanes[i], lanes[i + width]);
-        }
-        width /= 2;
-    }
-    rest.iter().fold(lanes[0], |sum, &x| R::add(sum, x))
+    rest.iter().fold(sum_of_lanes::<R, N>(lanes), |sum, &x| R::add(sum, x))
 }
 
-/// The total of four pieces of equal length, in four vectors of 16 lanes.
+/// The total of lanes, halves added to halves.
 #[inline(always)]
-fn wide_total<R: Reducer>(pieces: [&[R::Lane]; 4]) -> R::Lane {
-    let mut sums = [[R::EMPTY; 16]; 4];
-    let [a, b, c, d] = pieces.map(|piece| piece.as_chunks::<16>().0);
+fn sum_of_lanes<R: Reducer, const N: usize>(mut lanes: [R::Lane; N]) -> R::Lane {
+    let mut width = N / 2;
+    while width > 0 {
+        let (low, high) = lanes.split_at_mut(width);
+        low.iter_mut().zip(high).for_each(|(a, b)| *a = R::add(*a, *b));
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// The total of four pieces of equal length that lie far apart, side by side.
+#[inline(always)]
+fn total_of_four<R: Reducer>(pieces: [&[R::Lane]; 4]) -> R::Lane {
+    const N: usize = 32;
+    let [mut p, mut q, mut r, mut s] = [[R::EMPTY; N]; 4];
+    let [a, b, c, d] = pieces.map(|piece| piece.as_chunks::<N>().0);
     for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
-        for (sum, vector) in sums.iter_mut().zip([a, b, c, d]) {
-            for (lane, &x) in sum.iter_mut().zip(vector) {
-                *lane = R::add(*lane, x);
-            }
+        for i in 0..N {
+            (p[i], q[i]) = (R::add(p[i], a[i]), R::add(q[i], b[i]));
+            (r[i], s[i]) = (R::add(r[i], c[i]), R::add(s[i], d[i]));
         }
     }
-    let mut lanes = [R::EMPTY; 16];
-    for (i, lane) in lanes.iter_mut().enumerate() {
-        *lane = R::add(R::add(sums[0][i], sums[2][i]), R::add(sums[1][i], sums[3][i]));
+    for i in 0..N {
+        p[i] = R::add(R::add(p[i], r[i]), R::add(q[i], s[i]));
     }
-    let rest = pieces.map(|piece| total::<R, 8>(piece.as_chunks::<16>().1));
-    R::add(total::<R, 8>(&lanes), R::add(R::add(rest[0], rest[2]), R::add(rest[1], rest[3])))
+    let rest = pieces.map(|piece| total::<R, 8>(piece.as_chunks::<N>().1));
+    R::add(sum_of_lanes::<R, N>(p), R::add(R::add(rest[0], rest[2]), R::add(rest[1], rest[3])))
 }
 
 /// Totals of `N` adjacent columns from `from` on, four rows side by side.
@@ -136,44 +200,70 @@ impl<R: Reducer> Kernel<Tile> for Rows<R> {
     unsafe fn run<const FMA: bool>(t: Tile) {
         // SAFETY: see `Fold`.
         unsafe {
-            let from = t.from.cast::<R::Lane>();
-            if let Some(apart) = t.apart {
-                let piece = |i: usize| from_raw_parts(from.add(i * apart), t.rows / 4);
-                *t.acc = R::absorb(*t.acc, wide_total::<R>([piece(0), piece(1), piece(2), piece(3)]));
-                return;
-            }
-            if t.cols == 1 {
-                for g in 0..t.groups {
-                    let row = from_raw_parts(from.add(g * t.rows), t.rows);
-                    let sum = match t.rows {
-                        0..8 => row.iter().fold(R::EMPTY, |sum, &x| R::add(sum, x)),
-                        8..64 => total::<R, 8>(row),
-                        _ => {
-                            let (rest, row) = row.split_at(row.len() % 64);
-                            let (low, high) = row.split_at(row.len() / 2);
-                            let ((a, b), (c, d)) = (low.split_at(low.len() / 2), high.split_at(high.len() / 2));
-                            R::add(total::<R, 8>(rest), wide_total::<R>([a, b, c, d]))
-                        }
-                    };
-                    *t.acc.add(g) = R::absorb(*t.acc.add(g), sum);
-                }
-                return;
-            }
             for g in 0..t.groups {
-                let (from, acc) = (from.add(g * t.rows * t.cols), t.acc.add(g * t.cols));
-                let mut c = 0;
-                while t.cols - c >= 8 {
-                    columns::<R, 8>(acc.add(c), from.add(c), t.rows, t.cols);
-                    c += 8;
-                }
-                if t.cols - c >= 4 {
-                    columns::<R, 4>(acc.add(c), from.add(c), t.rows, t.cols);
-                    c += 4;
-                }
-                while c < t.cols {
-                    columns::<R, 1>(acc.add(c), from.add(c), t.rows, t.cols);
-                    c += 1;
-                }
+                let row = from_raw_parts(t.from.cast::<R::Lane>().add(g * t.rows), t.rows);
+                let sum = match t.rows {
+                    0..8 => row.iter().fold(R::EMPTY, |sum, &x| R::add(sum, x)),
+                    _ if R::has_nan(row) => row.iter().fold(R::EMPTY, |sum, &x| R::add(sum, x)),
+                    8..64 => total::<Numbers<R>, 8>(row),
+                    _ => total::<Numbers<R>, 64>(row),
+                };
+                *t.acc.add(g) = R::absorb(*t.acc.add(g), sum);
+            }
+        }
+    }
+}
+
+impl<R: Reducer> Kernel<Tile> for Pieces<R> {
+    #[inline(always)]
+    unsafe fn run<const FMA: bool>(t: Tile) {
+        // SAFETY: see `Fold`.
+        unsafe {
+            let piece = |i: usize| from_raw_parts(t.from.cast::<R::Lane>().add(i * t.apart.unwrap_or(0)), t.rows / 4);
+            let pieces = [piece(0), piece(1), piece(2), piece(3)];
+            let sum = if pieces.iter().any(|piece| R::has_nan(piece)) {
+                pieces.into_iter().flatten().fold(R::EMPTY, |sum, &x| R::add(sum, x))
+            } else {
+                total_of_four::<Numbers<R>>(pieces)
+            };
+            *t.acc = R::absorb(*t.acc, sum);
+        }
+    }
+}
+
+impl<R: Reducer> Kernel<Tile> for Columns<R> {
+    #[inline(always)]
+    unsafe fn run<const FMA: bool>(t: Tile) {
+        // SAFETY: see `Fold`.
+        unsafe {
+            let all = from_raw_parts(t.from.cast::<R::Lane>(), t.groups * t.rows * t.cols);
+            if R::has_nan(all) { all_columns::<R>(t) } else { all_columns::<Numbers<R>>(t) }
+        }
+    }
+}
+
+/// The totals of all columns of a tile.
+///
+/// # Safety
+/// See `Fold`.
+#[inline(always)]
+unsafe fn all_columns<R: Reducer>(t: Tile) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for g in 0..t.groups {
+            let (from, acc) = (t.from.cast::<R::Lane>().add(g * t.rows * t.cols), t.acc.add(g * t.cols));
+            let mut c = 0;
+            while t.cols - c >= 8 {
+                columns::<R, 8>(acc.add(c), from.add(c), t.rows, t.cols);
+                c += 8;
+            }
+            if t.cols - c >= 4 {
+                columns::<R, 4>(acc.add(c), from.add(c), t.rows, t.cols);
+                c += 4;
+            }
+            while c < t.cols {
+                columns::<R, 1>(acc.add(c), from.add(c), t.rows, t.cols);
+                c += 1;
             }
         }
     }
@@ -208,7 +298,7 @@ impl<R: Reducer> Kernel<Merge> for Finish<R> {
 }
 
 macro_rules! reducers {
-    ($($name:ident: $lane:ty, $empty:expr, |$a:ident, $b:ident| $add:expr, $wide:ty;)*) => {$(
+    ($($name:ident: $lane:ty, $empty:expr, |$a:ident, $b:ident| $add:expr, $wide:ty $(, numbers: $numbers:expr)?;)*) => {$(
         struct $name;
         impl Reducer for $name {
             type Lane = $lane;
@@ -217,6 +307,17 @@ macro_rules! reducers {
             fn add($a: $lane, $b: $lane) -> $lane {
                 $add
             }
+            $(
+                #[inline(always)]
+                fn add_numbers($a: $lane, $b: $lane) -> $lane {
+                    $numbers
+                }
+                #[inline(always)]
+                fn has_nan(all: &[$lane]) -> bool {
+                    // The largest magnitude as an integer, for which there is an instruction.
+                    all.iter().fold(0, |most, x| (x.to_bits() & 0x7fff_ffff).max(most)) > f32::INFINITY.to_bits()
+                }
+            )?
             #[inline(always)]
             fn open(word: u64) -> $lane {
                 <$wide>::from_word(word) as $lane
@@ -268,8 +369,8 @@ words! {
 
 reducers! {
     Sum: f32, 0.0, |a, b| a + b, f64;
-    Max: f32, f32::NEG_INFINITY, |a, b| { let m = if a > b { a } else { b }; if a.is_nan() { a } else { m } }, f64;
-    Min: f32, f32::INFINITY, |a, b| { let m = if a < b { a } else { b }; if a.is_nan() { a } else { m } }, f64;
+    Max: f32, f32::NEG_INFINITY, |a, b| { let m = if a > b { a } else { b }; if a.is_nan() { a } else { m } }, f64, numbers: if a > b { a } else { b };
+    Min: f32, f32::INFINITY, |a, b| { let m = if a < b { a } else { b }; if a.is_nan() { a } else { m } }, f64, numbers: if a < b { a } else { b };
     Prod: f32, 1.0, |a, b| a * b, f64;
     SumInt: u32, 0, |a, b| a.wrapping_add(b), u32;
     ProdInt: u32, 1, |a, b| a.wrapping_mul(b), u32;
@@ -286,7 +387,9 @@ pub(crate) fn fold(level: Level, reduce: Reduce, reg: Reg) -> Fold {
     fn make<R: Reducer>(level: Level) -> Fold {
         Fold {
             empty: R::word(R::EMPTY),
-            tile: level.compile::<Tile, Rows<R>>(),
+            rows: level.compile::<Tile, Rows<R>>(),
+            pieces: level.compile::<Tile, Pieces<R>>(),
+            columns: level.compile::<Tile, Columns<R>>(),
             merge: level.compile::<Merge, Merging<R>>(),
             finish: level.compile::<Merge, Finish<R>>(),
         }

@@ -125,7 +125,7 @@ impl Frame<'_> {
                     let mut acc = [reduction.fold.empty; BLOCK];
                     let acc = acc.as_mut_ptr();
                     let from = from.add(g * unit);
-                    (reduction.fold.tile)(crate::fold::Tile {
+                    reduction.fold.tile(crate::fold::Tile {
                         acc,
                         from,
                         groups: count,
@@ -144,7 +144,7 @@ impl Frame<'_> {
                 acc.fill(reduction.fold.empty);
                 let acc = acc.as_mut_ptr();
                 let from = from.add(g * unit);
-                (reduction.fold.tile)(crate::fold::Tile {
+                reduction.fold.tile(crate::fold::Tile {
                     acc,
                     from,
                     groups: 1,
@@ -174,7 +174,7 @@ impl Frame<'_> {
             unsafe {
                 let from = self.operand(reduction, tile);
                 let (acc, rows, cols) = (acc.add(i * stride), tile.length, tile.cols);
-                (reduction.fold.tile)(crate::fold::Tile { acc, from, groups: 1, rows, cols, apart });
+                reduction.fold.tile(crate::fold::Tile { acc, from, groups: 1, rows, cols, apart });
             }
         }
     }

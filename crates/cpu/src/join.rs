@@ -77,6 +77,7 @@ pairs! {
     ExpSub: |a, b, _c| math::exp::<FMA>(a - b);
     SqrtAdd: |a, b, _c| a + b.sqrt();
     MulSigmoid: |a, b, _c| a * math::sigmoid::<FMA>(b);
+    TanhSigmoid: |a, b, _c| math::tanh_sigmoid::<FMA>(a, b);
 }
 
 /// The kernel that does a function of two floats, of which one is the result of another function of two, in one pass: `outer(inner(a, b), c)`,
@@ -133,6 +134,17 @@ fn average(body: &Body, level: Level, v: usize, single: impl Fn(ValueId) -> bool
     })
 }
 
+/// The kernel of a gate, `tanh(a) * sigmoid(b)`, and its operands.
+fn gate(body: &Body, level: Level, v: usize, single: impl Fn(ValueId) -> bool) -> Option<(MapFn, [ValueId; 3])> {
+    let Instr::Binary(Binary::Mul, p, q) = body.instrs[v] else { return None };
+    [(p, q), (q, p)].into_iter().find_map(|(t, s)| match (body.instrs[t.0], body.instrs[s.0]) {
+        (Instr::Unary(Unary::Tanh, a), Instr::Unary(Unary::Sigmoid, b)) if single(t) && single(s) => {
+            Some((level.compile::<Map, Map3<TanhSigmoid>>(), [a, b, b]))
+        }
+        _ => None,
+    })
+}
+
 /// Joins what can be joined: for each instruction that does another's work as well, the operands of both. A product that is joined
 /// with a sum is rounded once only.
 pub(crate) fn join(
@@ -158,6 +170,11 @@ pub(crate) fn join(
         // What a moving average takes over may have been joined already.
         let single = |o: ValueId| uses[o.0] == 1 && ranks[o.0] == ranks[v] && regs[o.0] == Reg::F32;
         if let Some((kernel, operands)) = average(body, level, v, single) {
+            kernels[v] = Some((kernel, false));
+            joined[v] = Some(operands);
+            continue;
+        }
+        if let Some((kernel, operands)) = gate(body, level, v, single) {
             kernels[v] = Some((kernel, false));
             joined[v] = Some(operands);
             continue;

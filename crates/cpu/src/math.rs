@@ -150,6 +150,26 @@ pub(crate) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
     1.0 / fma::<FMA>(p, power_of_two(n), 1.0)
 }
 
+/// `tanh(x) / (1 + e^-y)`, what a gate lets through, with one division.
+#[inline(always)]
+pub(crate) fn tanh_sigmoid<const FMA: bool>(x: f32, y: f32) -> f32 {
+    // As in `tanh` and `sigmoid`, but `e^2|x| - 1` over 2^15: so the product below is infinite only where the result is next to no normal number.
+    const DOWN: f32 = 1.0 / 32768.0;
+    let a = x.abs();
+    // From here on the tangent is 1.
+    let a = pick(a > 9.1, 9.1, a);
+    let (n, r) = exp_reduce::<FMA>(a + a);
+    let q = poly::<FMA, 6>(r, [1.990_044_4e-4, 1.393_454_5e-3, 8.333_297e-3, 4.166_645_6e-2, 1.666_666_7e-1, 0.5]);
+    let s = power_of_two(n.wrapping_sub(15));
+    let e = fma::<FMA>(s, fma::<FMA>(r * r, q, r), s - DOWN);
+    let y = pick(y > 88.0, 88.0, pick(y < -89.0, -89.0, y));
+    let (m, t) = exp_reduce::<FMA>(-y);
+    let q = poly::<FMA, 5>(t, [1.393_454_5e-3, 8.363_777e-3, 4.166_645_6e-2, 1.666_657_3e-1, 0.5]);
+    let p = fma::<FMA>(t * t, q, t) + 1.0;
+    let z = e / ((e + 2.0 * DOWN) * fma::<FMA>(p, power_of_two(m), 1.0));
+    f32::from_bits(z.to_bits() | (x.to_bits() & 0x8000_0000))
+}
+
 /// Gauss error function.
 #[inline(always)]
 pub(crate) fn erf<const FMA: bool>(x: f32) -> f32 {

@@ -4,6 +4,7 @@ mod cifar10;
 mod dataset;
 #[cfg(all(feature = "download", not(target_arch = "wasm32")))]
 mod download;
+mod fingerprint;
 mod folder;
 mod host;
 mod idx;

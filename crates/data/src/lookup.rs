@@ -1,5 +1,6 @@
 //! Strings as places in a vocabulary.
 
+use crate::fingerprint::fingerprint64;
 use crate::host::elements;
 use crate::{End, Pad, most_frequent, pad_sequences};
 use ibex_core::{Error, Result, Tensor};
@@ -22,7 +23,7 @@ pub enum TextMode {
 }
 
 /// The place of each string in a vocabulary: Keras's `StringLookup`. First the mask token (0, under [`TextMode::Int`] and where there is one),
-/// then one place for all that is unknown, then the strings of the vocabulary.
+/// then one place or more for what is unknown, then the strings of the vocabulary.
 ///
 /// It works on the host, before the data goes into a model: tensors hold no strings, so that it can not be a layer of one.
 ///
@@ -39,7 +40,7 @@ pub enum TextMode {
 #[derive(Clone, Debug)]
 pub struct StringLookup {
     max_tokens: Option<usize>,
-    oov: bool,
+    oov: usize,
     mask_token: Option<String>,
     oov_token: String,
     mode: TextMode,
@@ -54,7 +55,7 @@ impl Default for StringLookup {
     fn default() -> Self {
         StringLookup {
             max_tokens: None,
-            oov: true,
+            oov: 1,
             mask_token: None,
             oov_token: "[UNK]".into(),
             mode: TextMode::Int,
@@ -77,17 +78,9 @@ impl StringLookup {
         StringLookup { max_tokens: Some(max_tokens), ..self }
     }
 
-    /// 1 for a place for unknown strings, the default; 0 makes them an error. More, which Keras spreads by a hash, are not there.
-    ///
-    /// # Errors
-    /// `Unsupported` for more than 1.
-    pub fn num_oov_indices(self, num_oov_indices: usize) -> Result<Self> {
-        if num_oov_indices > 1 {
-            return Err(Error::unsupported(format!(
-                "{num_oov_indices} places for unknown strings; there can be 1, or 0 that makes them an error"
-            )));
-        }
-        Ok(StringLookup { oov: num_oov_indices == 1, ..self })
+    /// How many places unknown strings have; 1 by default. They are spread over several by their FarmHash, as in Keras; 0 makes them an error.
+    pub fn num_oov_indices(self, num_oov_indices: usize) -> Self {
+        StringLookup { oov: num_oov_indices, ..self }
     }
 
     /// A string that stands for nothing: 0 under [`TextMode::Int`], left out of the others.
@@ -301,10 +294,10 @@ impl StringLookup {
         if self.pad_to_max_tokens { self.max_tokens.unwrap_or(size) } else { size }
     }
 
-    /// The mask token, if it has a place, and the one for what is unknown.
+    /// The mask token, if it has a place, and those for what is unknown.
     fn special(&self) -> impl Iterator<Item = &str> {
         let mask = self.mask_token.as_deref().filter(|_| self.mode == TextMode::Int);
-        mask.into_iter().chain(Some(&*self.oov_token).filter(|_| self.oov))
+        mask.into_iter().chain(std::iter::repeat_n(&*self.oov_token, self.oov))
     }
 
     /// The place of the first string of the vocabulary.
@@ -319,7 +312,10 @@ impl StringLookup {
         }
         match self.places.get(token) {
             Some(&place) => Ok(i32::try_from(place).unwrap_or(i32::MAX)),
-            None if self.oov => Ok(self.start() as i32 - 1),
+            None if self.oov > 0 => {
+                let place = self.start() - self.oov + (fingerprint64(token.as_bytes()) % self.oov as u64) as usize;
+                Ok(i32::try_from(place).unwrap_or(i32::MAX))
+            }
             None => Err(Error::value(format!(
                 "{token:?} is not in the vocabulary; `num_oov_indices(1)` gives unknown strings a place"
             ))),

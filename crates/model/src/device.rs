@@ -51,7 +51,11 @@ pub async fn open(id: &str) -> Result<Device> {
         "gpu" => Ok(Device::new(ibex_wgpu::WgpuBackend::open_default().await?)),
         #[cfg(feature = "gpu")]
         _ if id.starts_with("gpu:") => match id["gpu:".len()..].parse() {
-            Ok(index) => Ok(Device::new(ibex_wgpu::WgpuBackend::open(index, ibex_wgpu::Options::default()).await?)),
+            Ok(index) => match ibex_wgpu::WgpuBackend::open(index, ibex_wgpu::Options::default()).await {
+                Ok(backend) => Ok(Device::new(backend)),
+                Err(error) if devices().iter().any(|d| d.id == id) => Err(error),
+                Err(_) => Err(unknown(id)),
+            },
             Err(_) => Err(unknown(id)),
         },
         _ => Err(unknown(id)),

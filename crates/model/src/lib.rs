@@ -32,11 +32,12 @@ pub mod layers;
 pub mod losses;
 pub mod metrics;
 mod model;
+mod onnx;
 pub mod optimizers;
 mod plot;
-mod plot_model;
 mod policy;
 mod progress;
+mod protobuf;
 mod regularizers;
 mod saving;
 #[cfg(feature = "keras")]
@@ -56,7 +57,9 @@ pub use ibex_core::{
 };
 pub use ibex_data as data;
 pub use initializers::{Distribution, FanMode, Initializer};
-pub use model::{Batches, Evaluate, Examples, Feed, Fit, KernelTime, Model, Profile, Sequential, Source, Tensors};
+pub use model::{
+    Batches, Evaluate, Examples, Feed, Fit, Inputs, KernelTime, Model, Predict, Profile, Sequential, Source, Tensors,
+};
 pub use policy::DTypePolicy;
 pub use regularizers::{OrthogonalMode, Regularizer};
 pub use saving::Load;
@@ -80,16 +83,16 @@ pub mod prelude {
         ActivityRegularization, Add, AdditiveAttention, AlphaDropout, ApplyMask, Attention, Average, AveragePooling1D,
         AveragePooling2D, AveragePooling3D, BatchNormalization, Bidirectional, CategoryEncoding, CenterCrop,
         Concatenate, Context, Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, Cropping1D,
-        Cropping2D, Cropping3D, Dense, DepthwiseConv1D, DepthwiseConv2D, Discretization, Dot, Dropout, ELU, Embedding,
-        Flatten, FromConfig, GRU, GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalAveragePooling2D,
-        GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, GroupNormalization,
-        Identity, IntegerLookup, LSTM, Lambda, Layer, LayerNormalization, LeakyReLU, Masking, MaxPooling1D,
-        MaxPooling2D, MaxPooling3D, Maximum, MergeMode, Minimum, MultiHeadAttention, Multiply, Normalization, PReLU,
-        Permute, RMSNormalization, RNN, RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation,
-        RandomTranslation, RandomZoom, ReLU, RepeatVector, Rescaling, Reshape, Resizing, SeparableConv1D,
-        SeparableConv2D, SimpleRNN, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D, Subtract, TimeDistributed,
-        UnitNormalization, UpSampling1D, UpSampling2D, UpSampling3D, Weights, ZeroPadding1D, ZeroPadding2D,
-        ZeroPadding3D,
+        Cropping2D, Cropping3D, Dense, DepthwiseConv1D, DepthwiseConv2D, Discretization, Dot, Dropout, ELU,
+        EinsumDense, Embedding, Flatten, FromConfig, GRU, GaussianDropout, GaussianNoise, GlobalAveragePooling1D,
+        GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D,
+        GroupNormalization, Identity, IntegerLookup, LSTM, Lambda, Layer, LayerNormalization, LeakyReLU, Masking,
+        MaxPooling1D, MaxPooling2D, MaxPooling3D, Maximum, MergeMode, Minimum, MultiHeadAttention, Multiply,
+        Normalization, PReLU, Permute, RMSNormalization, RNN, RandomBrightness, RandomContrast, RandomCrop, RandomFlip,
+        RandomRotation, RandomTranslation, RandomZoom, ReLU, RepeatVector, Rescaling, Reshape, Resizing,
+        SeparableConv1D, SeparableConv2D, SimpleRNN, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D, Subtract,
+        TimeDistributed, UnitNormalization, UpSampling1D, UpSampling2D, UpSampling3D, Weights, ZeroPadding1D,
+        ZeroPadding2D, ZeroPadding3D,
     };
     pub use crate::losses::{
         BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
@@ -109,7 +112,9 @@ pub mod prelude {
     pub use crate::optimizers::{
         Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScaleOptimizer, Nadam, Optimizer, RMSprop, SGD,
     };
-    pub use crate::{Batches, Evaluate, Examples, Fit, History, Input, Instance, Model, Sequential, SymbolicTensor};
+    pub use crate::{
+        Batches, Evaluate, Examples, Fit, History, Input, Instance, Model, Predict, Sequential, SymbolicTensor,
+    };
     pub use crate::{Constraint, Initializer, Regularizer};
     pub use crate::{DType, Device, Eval, Function, Padding, Shape, Tensor, Variable};
 }

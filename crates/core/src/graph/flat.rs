@@ -1,34 +1,66 @@
 //! A traced computation as a flat list, operands before users: what the compiler works on.
 
 use super::Op;
-use crate::tensor::{Tensor, Variable};
-use crate::{DType, Shape};
+use crate::backend::Caps;
+use crate::tensor::{Tensor, Trace, Variable};
+use crate::{DType, Result, Shape, simplify};
 use std::collections::HashMap;
+use std::panic::Location;
 
 /// A node's number in [`Graph::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct NodeId(pub usize);
+pub struct NodeId(pub usize);
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Node {
+pub struct Node {
+    /// What it does.
     pub op: Op,
+    /// What it is computed from.
     pub inputs: Vec<NodeId>,
+    /// The shape of its result.
     pub shape: Shape,
+    /// The element type of its result.
     pub dtype: DType,
 }
 
 /// A computation: results to be handed out, and values to be assigned to variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Graph {
+pub struct Graph {
+    /// Operands before users.
     pub nodes: Vec<Node>,
+    /// The results.
     pub outputs: Vec<NodeId>,
+    /// What variables are assigned.
     pub updates: Vec<(Variable, NodeId)>,
 }
 
 impl Graph {
+    /// Records what `f` does with arguments of the given shapes and types.
+    ///
+    /// # Errors
+    /// Those of `f`; the error of a poisoned result.
+    pub fn trace(specs: &[(Shape, DType)], f: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>) -> Result<Graph> {
+        let input = |(slot, (shape, dtype)): (usize, &(Shape, DType))| {
+            Tensor::node(Op::Input(slot), Vec::new(), shape.clone(), *dtype, Location::caller())
+        };
+        let args: Vec<Tensor> = specs.iter().enumerate().map(input).collect();
+        let (outputs, updates) = Trace::record(|| f(&args));
+        let outputs = outputs?;
+        for tensor in &outputs {
+            tensor.check()?;
+        }
+        Ok(Graph::from_tensors(&outputs, &updates, |leaf| leaf.op().clone()))
+    }
+
+    /// An equal graph with less to do: constants folded, identities removed, equal nodes shared, dead ones dropped.
+    #[must_use]
+    pub fn simplified(&self) -> Graph {
+        simplify::simplify(self, &Caps::UNLIMITED)
+    }
+
     /// Flattens what `outputs` and `updates` are computed from. `leaf` may replace a leaf operation.
-    pub fn from_tensors(
+    pub(crate) fn from_tensors(
         outputs: &[Tensor],
         updates: &[(Variable, Tensor)],
         mut leaf: impl FnMut(&Tensor) -> Op,
@@ -60,11 +92,12 @@ impl Graph {
     }
 
     /// Every node something is handed out or assigned from.
-    pub fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub(crate) fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.outputs.iter().copied().chain(self.updates.iter().map(|u| u.1))
     }
 
     /// Without the nodes that nothing needs.
+    #[must_use]
     pub fn without_dead(&self) -> Graph {
         let mut live = vec![false; self.nodes.len()];
         for root in self.roots() {

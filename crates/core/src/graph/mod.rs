@@ -4,6 +4,7 @@ mod flat;
 mod infer;
 mod op;
 
-pub(crate) use flat::{Builder, Graph, Node, NodeId};
+pub(crate) use flat::Builder;
+pub use flat::{Graph, Node, NodeId};
 pub(crate) use infer::infer;
 pub use op::{Binary, Compare, ConvGeometry, Literal, Op, PoolGeometry, Reduce, Unary};

@@ -68,7 +68,11 @@ fn fill(shape: &Shape, mut f: impl FnMut(&[usize]) -> f64) -> Vec<f64> {
     (0..shape.elements()).map(|i| f(&coordinates(shape, i))).collect()
 }
 
-fn node_value(node: &Node, inputs: &[(&[f64], &Node)]) -> Result<Vec<f64>> {
+/// The value of one operation for the given values of its inputs.
+///
+/// # Errors
+/// As [`eval`].
+pub fn node_value(node: &Node, inputs: &[(&[f64], &Node)]) -> Result<Vec<f64>> {
     let shape = &node.shape;
     let x = |i: usize| inputs[i].0;
     let xs = |i: usize| &inputs[i].1.shape;

@@ -25,6 +25,18 @@ pub(crate) struct Memory {
     pub buffer: Arc<dyn Buffer>,
 }
 
+impl Stored {
+    /// The numbers, of a tensor of this shape and type.
+    ///
+    /// # Errors
+    /// Whatever the device reports.
+    pub async fn read(&self, shape: &Shape, dtype: DType) -> Result<Data> {
+        let bytes = shape.elements() * dtype.size();
+        let bytes = self.0.device.backend().read(&self.0.buffer, 0..bytes).await?;
+        Data::from_bytes(dtype, &bytes)
+    }
+}
+
 impl fmt::Debug for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Stored(on {})", self.0.device.info().id)

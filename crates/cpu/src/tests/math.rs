@@ -1,5 +1,6 @@
 //! Accuracy of the elementary functions.
 
+use crate::math;
 use crate::ops::{Arg, Map, binary, unary};
 use crate::simd::Level;
 use ibex_core::graph::{Binary, Unary};
@@ -61,6 +62,24 @@ fn check(op: Unary, lo: f32, hi: f32, limit: f64, f: impl Fn(f64) -> f64) {
         println!("{:8} {:9} {worst:.2} ulp at {at:e}", op.name(), level.name());
         assert!(worst <= limit, "{} at {}: {worst} ulp at {at:e}", op.name(), level.name());
     }
+}
+
+#[test]
+fn gates_are_accurate() {
+    let (mut worst, mut at) = (0.0, (0.0, 0.0));
+    for &x in samples(-12.0, 12.0).iter().step_by(101) {
+        for y in [-80.0, -20.0, -3.0, -0.7, -1e-3, 0.0, 0.3, 1.7, 9.0, 40.0, 100.0] {
+            let want = f64::from(x).tanh() / (1.0 + (-f64::from(y)).exp());
+            for got in [math::tanh_sigmoid::<true>(x, y), math::tanh_sigmoid::<false>(x, y)] {
+                // Where the result is no normal number, digits are missing.
+                let error = if want.abs() < 1e-33 { (f64::from(got) - want).abs() * 1e38 } else { ulps(got, want) };
+                if error > worst {
+                    (worst, at) = (error, (x, y));
+                }
+            }
+        }
+    }
+    assert!(worst <= 4.0, "{worst} ulp at {at:?}");
 }
 
 #[test]

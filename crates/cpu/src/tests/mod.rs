@@ -1,4 +1,5 @@
 //! Instructions of every instruction set against `f64`.
 
+mod fold;
 mod math;
 mod ops;

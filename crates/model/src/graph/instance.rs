@@ -4,7 +4,7 @@ use super::symbolic::{Place, Spec, SymbolicInputs, SymbolicTensor};
 use crate::layers::{Context, Draw, Layer, Pass, Weight, Weights, floats_as};
 use crate::model::{batched, snake_case};
 use crate::policy::DTypePolicy;
-use ibex_core::{Error, Result, Shape, Tensor};
+use ibex_core::{DType, Error, Result, Shape, Tensor};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -164,28 +164,54 @@ impl Instance {
         for input in &inputs {
             input.check()?;
         }
+        let outputs = self.outputs(label, &inputs, site)?;
+        let place = Arc::new(Place::Call { instance: self.clone(), inputs, outputs: outputs.clone(), site });
+        Ok(outputs.iter().enumerate().map(|(i, spec)| SymbolicTensor::output(&place, i, spec)).collect())
+    }
+
+    /// What the layer gives for inputs. Axes that may have any length are tried with two: what differs then may have any length too.
+    fn outputs(&self, label: &str, inputs: &[SymbolicTensor], site: &'static Location<'static>) -> Result<Vec<Spec>> {
         let fixed = inputs.iter().find_map(SymbolicTensor::batch_size);
-        // A batch of 2 stands for any: axes of length 1 broadcast and would hide mistakes.
-        let batch = fixed.unwrap_or(2);
-        let samples: Vec<Shape> = inputs.iter().map(|t| [&[batch], &t.shape()[..]].concat().into()).collect();
+        let [first, second] = PROBES.map(|probe| Probe { batch: fixed.unwrap_or(probe.batch), ..probe });
+        let mut made = match self.probe(label, inputs, &first, site) {
+            Ok(made) => made,
+            Err(error) => {
+                let other = self.probe(label, inputs, &second, site).err();
+                return Err(other.map_or(error.clone(), |other| error.generalized(&other)));
+            }
+        };
+        if inputs.iter().any(|t| t.shape().contains(&Shape::ANY)) {
+            let other = self.probe(label, inputs, &second, site)?;
+            made = made.general(&other).map_err(|e| e.context(self.describe(label, &ANY.samples(inputs))))?;
+        }
+        let _ = self.0.sketch.set((first.samples(inputs), made.weights));
+        Ok(made.outputs.into_iter().map(|(shape, dtype)| Spec { shape, dtype, batch: fixed }).collect())
+    }
+
+    /// Builds the layer and computes with it, but for the numbers.
+    fn probe(
+        &self,
+        label: &str,
+        inputs: &[SymbolicTensor],
+        probe: &Probe,
+        site: &'static Location<'static>,
+    ) -> Result<Probed> {
+        let samples = probe.samples(inputs);
         let describe = |e: Error| e.context(self.describe(label, &samples));
-        let weights = self.sketch(&samples).map_err(describe)?;
-        let zeros = samples.iter().zip(&inputs).map(|(s, t)| Tensor::zeros(s, t.dtype()).stop_gradient());
+        let weights = match self.0.sketch.get() {
+            Some((_, weights)) => weights.clone(),
+            None => self.declare("", Draw::Sketch, &samples).map_err(describe)?,
+        };
+        let zeros = samples.iter().zip(inputs).map(|(s, t)| Tensor::zeros(s, t.dtype()).stop_gradient());
         let key = Tensor::random_key(0);
         let mut pass = Pass { sketch: true, ..Pass::new(false, DTypePolicy::Float32, &key) };
         let masks = vec![None; inputs.len()];
-        let (ys, _) = self.call(label, weights, &zeros.collect::<Vec<_>>(), &masks, &mut pass, site)?;
-        let mut outputs = Vec::new();
-        for y in &ys {
-            match y.shape().split_first() {
-                Some((&first, rest)) if first == batch => {
-                    outputs.push(Spec { shape: Shape::from(rest), dtype: y.dtype(), batch: fixed });
-                }
-                _ => return Err(describe(Error::shape(format!("its output {} has lost the batch axis", y.shape())))),
-            }
-        }
-        let place = Arc::new(Place::Call { instance: self.clone(), inputs, outputs: outputs.clone(), site });
-        Ok(outputs.iter().enumerate().map(|(i, spec)| SymbolicTensor::output(&place, i, spec)).collect())
+        let (ys, _) = self.call(label, &weights, &zeros.collect::<Vec<_>>(), &masks, &mut pass, site)?;
+        let outputs = ys.iter().map(|y| match y.shape().split_first() {
+            Some((&batch, rest)) if batch == probe.batch => Ok((Shape::from(rest), y.dtype())),
+            _ => Err(describe(Error::shape(format!("its output {} has lost the batch axis", y.shape())))),
+        });
+        Ok(Probed { weights, outputs: outputs.collect::<Result<_>>()? })
     }
 
     /// `layer dense (Dense) for input (None, 4)`
@@ -193,14 +219,6 @@ impl Instance {
         let shapes: Vec<String> = inputs.iter().map(|s| batched(s.get(1..).unwrap_or_default())).collect();
         let word = if inputs.len() == 1 { "input" } else { "inputs" };
         format!("layer {label} ({}) for {word} {}", self.layer().class_name(), shapes.join(", "))
-    }
-
-    fn sketch(&self, inputs: &[Shape]) -> Result<&[Weight]> {
-        if let Some((_, weights)) = self.0.sketch.get() {
-            return Ok(weights);
-        }
-        let weights = self.declare("", Draw::Sketch, inputs)?;
-        Ok(&self.0.sketch.get_or_init(|| (inputs.to_vec(), weights)).1)
     }
 
     fn declare(&self, name: &str, draw: Draw, inputs: &[Shape]) -> Result<Vec<Weight>> {
@@ -249,9 +267,7 @@ impl Instance {
         let ys = ys.map_err(|e| {
             let shapes: Vec<Shape> = xs.iter().map(|x| x.shape().clone()).collect();
             // The user's own layers show where they went wrong, ours where they were added.
-            let ours = e.site().is_none_or(|s| s.file().starts_with(SOURCES));
-            let e = e.context(self.describe(label, &shapes));
-            if ours { e.moved_to(site) } else { e }
+            in_user_code(e.context(self.describe(label, &shapes)), site)
         })?;
         Ok((ys, mask))
     }
@@ -265,6 +281,73 @@ impl Instance {
     pub(crate) fn age(&self) -> u64 {
         self.0.age
     }
+}
+
+/// Lengths that stand for those of axes that may have any: a batch, and the others.
+#[derive(Clone, Copy)]
+struct Probe {
+    batch: usize,
+    length: usize,
+}
+
+/// Not 1, which broadcasts and would hide mistakes; lengths of windows, dilated ones too, should be smaller, and so should their strides.
+const PROBES: [Probe; 2] = [Probe { batch: 2, length: 127 }, Probe { batch: 3, length: 211 }];
+
+/// For messages.
+const ANY: Probe = Probe { batch: Shape::ANY, length: Shape::ANY };
+
+impl Probe {
+    /// Shapes with the batch axis.
+    fn samples(&self, inputs: &[SymbolicTensor]) -> Vec<Shape> {
+        let length = |&axis: &usize| if axis == Shape::ANY { self.length } else { axis };
+        let axes = |t: &SymbolicTensor| -> Vec<usize> {
+            std::iter::once(self.batch).chain(t.shape().iter().map(length)).collect()
+        };
+        inputs.iter().map(|t| axes(t).into()).collect()
+    }
+}
+
+/// What a layer has and gives for the lengths of a probe.
+struct Probed {
+    weights: Vec<Weight>,
+    /// Without the batch axis.
+    outputs: Vec<(Shape, DType)>,
+}
+
+impl Probed {
+    /// With any length where another probe gave another one, which weights can not have.
+    fn general(mut self, other: &Probed) -> Result<Probed> {
+        if self.weights.len() != other.weights.len() || self.outputs.len() != other.outputs.len() {
+            return Err(Error::shape(
+                "what it has or gives depends on the length of an axis, so None can not be its length",
+            ));
+        }
+        for (ours, theirs) in self.weights.iter().zip(&other.weights) {
+            let shape = general(ours.variable.shape(), theirs.variable.shape())?;
+            if shape.contains(&Shape::ANY) {
+                let text = "so the length of that axis can not be None: give it";
+                return Err(Error::shape(format!("its weight {} would have the shape {shape}, {text}", ours.name())));
+            }
+        }
+        for ((ours, _), (theirs, _)) in self.outputs.iter_mut().zip(&other.outputs) {
+            *ours = general(ours, theirs)?;
+        }
+        Ok(self)
+    }
+}
+
+/// The lengths that two shapes have in common.
+fn general(a: &Shape, b: &Shape) -> Result<Shape> {
+    if a.rank() != b.rank() {
+        return Err(Error::shape("the number of axes would depend on the length of one, which can not be None"));
+    }
+    Ok(a.iter().zip(b.iter()).map(|(a, b)| if a == b { *a } else { Shape::ANY }).collect::<Vec<_>>().into())
+}
+
+/// The error at a place in the user's code, if it has none yet or one in ours.
+pub(crate) fn in_user_code(error: Error, site: &'static Location<'static>) -> Error {
+    let ours = error.site().is_none_or(|s| s.file().starts_with(SOURCES));
+    if ours { error.moved_to(site) } else { error }
 }
 
 /// The folder of this crate's sources, as places in code name it.

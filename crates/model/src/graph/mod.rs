@@ -6,6 +6,7 @@ mod order;
 mod symbolic;
 
 pub use instance::Instance;
+pub(crate) use instance::in_user_code;
 pub(crate) use nested::Nested;
 pub use symbolic::{Input, SymbolicInputs, SymbolicTensor};
 
@@ -283,8 +284,10 @@ impl Graph {
         for call in &self.calls {
             let node = &self.nodes[call.node];
             let (xs, masks): (Vec<_>, Vec<_>) = call.from.iter().map(|r| get(r, &done)).unzip();
+            pass.enter(&node.name);
             let (ys, mask) =
                 node.instance.call(&node.name, node.instance.any_weights(), &xs, &masks, pass, call.site)?;
+            pass.leave(&ys);
             let mut masks = std::iter::once(mask).chain(std::iter::repeat(None));
             done.push(ys.into_iter().map(|y| (y, masks.next().flatten())).collect());
         }

@@ -24,7 +24,9 @@ impl Layer for Nested {
 
     fn build_all(&self, weights: &mut Weights, inputs: &[Shape]) -> Result<()> {
         let wanted = &self.graph.inputs;
-        if inputs.len() != wanted.len() || inputs.iter().zip(wanted).any(|(i, w)| i.get(1..) != Some(&w.shape()[..])) {
+        if inputs.len() != wanted.len()
+            || inputs.iter().zip(wanted).any(|(i, w)| !w.shape().admits(i.get(1..).unwrap_or_default()))
+        {
             let wanted: Vec<String> = wanted.iter().map(|w| crate::model::batched(w.shape())).collect();
             return Err(Error::shape(format!("the model inside takes {}", wanted.join(", "))));
         }

@@ -12,7 +12,20 @@ use std::sync::Arc;
 pub struct Input;
 
 impl Input {
-    /// An input of a shape without the batch axis, `f32`.
+    /// An input of a shape without the batch axis, `f32`. An axis of any length is `None` in a tuple, `Input::new((None, 8))`; the model is then compiled once
+    /// for every length that comes, so few different ones are best.
+    ///
+    /// ```
+    /// use ibex::prelude::*;
+    ///
+    /// # fn main() -> ibex::Result<()> {
+    /// let words = Input::new((None, 8));
+    /// let mut model = Model::new(&words, &Dense::new(1).apply(&LSTM::new(4).apply(&words)))?;
+    /// assert_eq!(model.predict(&Tensor::rand([2, 5, 8], 0))?.shape(), &Shape::from([2, 1]));
+    /// assert_eq!(model.predict(&Tensor::rand([2, 9, 8], 0))?.shape(), &Shape::from([2, 1]));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[allow(clippy::new_ret_no_self, reason = "Keras's name of a function that gives a symbolic tensor")]
     pub fn new(shape: impl Into<Shape>) -> SymbolicTensor {
         Input::with_dtype(shape, DType::F32)

@@ -21,11 +21,37 @@ pub(crate) struct Pass<'a> {
     pub stream: u32,
     /// The terms that layers add to the loss.
     pub losses: Vec<Tensor>,
+    /// What layers gave, if somebody wants to know.
+    pub record: Option<Record>,
+}
+
+/// What the layers of a model gave, in the order in which they ran; the layers of a model inside of the model come before it.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// Names of the layers that run: of a model, and of one inside of it.
+    scope: Vec<String>,
+    /// Names (`encoder/dense`) and outputs.
+    pub layers: Vec<(String, Vec<Tensor>)>,
 }
 
 impl<'a> Pass<'a> {
     pub fn new(training: bool, policy: DTypePolicy, key: &'a Tensor) -> Self {
-        Pass { training, sketch: false, frozen: false, policy, key, stream: 0, losses: Vec::new() }
+        Pass { training, sketch: false, frozen: false, policy, key, stream: 0, losses: Vec::new(), record: None }
+    }
+
+    /// A layer begins to run.
+    pub fn enter(&mut self, name: &str) {
+        if let Some(record) = &mut self.record {
+            record.scope.push(name.into());
+        }
+    }
+
+    /// The layer that began last has run.
+    pub fn leave(&mut self, outputs: &[Tensor]) {
+        if let Some(record) = &mut self.record {
+            record.layers.push((record.scope.join("/"), outputs.to_vec()));
+            record.scope.pop();
+        }
     }
 }
 

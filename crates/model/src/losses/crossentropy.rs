@@ -55,8 +55,12 @@ fn labels(name: &str, y_true: &Tensor, y_pred: &Tensor) -> Result<Tensor> {
     let labels =
         if y_true.rank() == y_pred.rank() && y_true.dim(-1) == 1 { y_true.squeeze(-1) } else { y_true.clone() };
     if labels.shape()[..] != y_pred.shape()[..y_pred.rank().saturating_sub(1)] {
+        let one_hot = match y_true.shape() == y_pred.shape() {
+            true => "; for one-hot targets use CategoricalCrossentropy",
+            false => "",
+        };
         return Err(Error::shape(format!(
-            "{name}: labels {} do not fit predictions {}: need one label for each row of classes",
+            "{name}: labels {} do not fit predictions {}: need one label for each row of classes{one_hot}",
             y_true.shape(),
             y_pred.shape()
         )));
@@ -79,13 +83,17 @@ fn check_labels(targets: &Data, pred: &Shape, axis: isize, ignored: Option<i32>)
             v.iter().position(|&l| !fits(l)).map(|i| (i, v[i].to_string()))
         }
     };
-    match bad {
-        None => Ok(()),
-        Some((at, label)) => Err(Error::value(format!(
-            "label {label} at position {at} is out of range: the model has {classes} classes, so labels are 0 to {}",
-            classes.saturating_sub(1)
-        ))),
-    }
+    let Some((at, label)) = bad else { return Ok(()) };
+    let last = classes.saturating_sub(1);
+    Err(Error::value(match targets.dtype() {
+        dtype if dtype.is_float() && label.parse::<f64>().is_ok_and(|l| l.fract() != 0.0) => format!(
+            "labels must be integers from 0 to {last}, the numbers of the {classes} classes; these are {dtype}, {label} at position {at}; \
+             for a probability of each class use CategoricalCrossentropy"
+        ),
+        _ => format!(
+            "label {label} at position {at} is out of range: the model has {classes} classes, so labels are 0 to {last}"
+        ),
+    }))
 }
 
 impl SparseCategoricalCrossentropy {

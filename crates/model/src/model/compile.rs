@@ -1,10 +1,12 @@
 //! What `compile` sets: how the model learns, and the state that belongs to it.
 
 use super::Model;
+use crate::graph::in_user_code;
 use crate::losses::{IntoLosses, Loss};
 use crate::metrics::{IntoMetrics, Metric, Totals};
 use crate::optimizers::{LossScale, LossScaleOptimizer, Optimizer, State, Trained};
 use ibex_core::{DType, Error, Result, Shape, Tensor, Variable};
+use std::panic::Location;
 use std::sync::Arc;
 
 /// What `compile` sets.
@@ -64,13 +66,16 @@ impl Model {
     /// # Errors
     /// The mistake of a layer that was added before; `Model` if there are no layers, or not as many losses as outputs; `Value` for an option out of
     /// its domain.
+    #[track_caller]
     pub fn compile(
         &mut self,
         optimizer: impl Optimizer,
         losses: impl IntoLosses,
         metrics: impl IntoMetrics,
     ) -> Result<()> {
-        self.compile_boxed(Box::new(optimizer), losses.into_losses(), metrics.into_metrics())
+        let site = Location::caller();
+        let compiled = self.compile_boxed(Box::new(optimizer), losses.into_losses(), metrics.into_metrics());
+        compiled.map_err(|e| in_user_code(e, site))
     }
 
     pub(crate) fn compile_boxed(
@@ -124,6 +129,12 @@ impl Model {
                 let numbered = (1..).map(|i| format!("{name}_{i}"));
                 let name = std::iter::once(name.clone()).chain(numbered).find(|n| !taken(n)).unwrap_or_default();
                 let state = metric.state(self.outputs()[output].shape());
+                let state = state.and_then(|all| match all.iter().find(|s| s.contains(&Shape::ANY)) {
+                    None => Ok(all),
+                    Some(shape) => Err(Error::shape(format!(
+                        "it would keep {shape} numbers of output {output_name}, so None can not be the length of that axis: give it"
+                    ))),
+                });
                 let state = state.map_err(|e| e.context(format!("metric {name}")))?;
                 watched.push(Watched { metric: metric.clone(), output, name, states: state.len() });
                 shapes.extend(state);

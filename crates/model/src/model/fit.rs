@@ -5,11 +5,15 @@ use super::rows::Rows;
 use super::source::{self, Feed};
 use super::{Batches, Examples, Model, Source, step::Kind};
 use crate::callbacks::{Callback, Logs, Run};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::graph::in_user_code;
 use crate::history::History;
 use crate::metrics;
 use crate::progress::Progress;
 use ibex_core::{Error, Result, Tensor};
 use std::collections::BTreeMap;
+#[cfg(not(target_arch = "wasm32"))]
+use std::panic::Location;
 
 /// How to train: `Fit::epochs(5).batch_size(128).validation(&test)`.
 #[derive(Debug)]
@@ -211,8 +215,10 @@ impl Model {
     /// If data and model do not fit, a label is out of range, or a number is NaN or infinite: before the first step, naming what is wrong.
     /// Whatever the device or a callback reports.
     #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
     pub fn fit(&mut self, data: impl Source, fit: Fit) -> Result<History> {
-        ibex_core::backend::block_on(self.fit_async(data, fit))
+        let site = Location::caller();
+        ibex_core::backend::block_on(self.fit_async(data, fit)).map_err(|e| in_user_code(e, site))
     }
 
     /// [`Model::fit`], waiting for the device without blocking the thread.
@@ -315,6 +321,7 @@ impl Model {
     /// # Errors
     /// As [`Model::fit`].
     #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
     pub fn train_on_batch(&mut self, batch: impl Source) -> Result<Logs> {
         self.on_batch(batch, Kind::Train, "train_on_batch")
     }
@@ -324,17 +331,25 @@ impl Model {
     /// # Errors
     /// As [`Model::evaluate`].
     #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
     pub fn test_on_batch(&mut self, batch: impl Source) -> Result<Logs> {
         self.on_batch(batch, Kind::Evaluate, "test_on_batch")
     }
 
     #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
     fn on_batch(&mut self, batch: impl Source, kind: Kind, what: &str) -> Result<Logs> {
+        let site = Location::caller();
+        ibex_core::backend::block_on(self.on_batch_async(batch, kind, what)).map_err(|e| in_user_code(e, site))
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn on_batch_async(&mut self, batch: impl Source, kind: Kind, what: &str) -> Result<Logs> {
         let examples = batch.feed().and_then(Feed::first).map_err(|e| e.context(what))?;
-        let rows = ibex_core::backend::block_on(self.rows(&examples, what))?;
+        let rows = self.rows(&examples, what).await?;
         self.reset_metrics()?;
         self.step(kind, &rows, &examples.indices())?;
-        ibex_core::backend::block_on(self.totals())
+        self.totals().await
     }
 
     /// Starts the averages of the loss and the metrics anew, as every epoch does.

@@ -4,6 +4,7 @@ mod batches;
 mod compile;
 mod evaluate;
 mod fit;
+mod predict;
 mod profile;
 mod rows;
 mod sequential;
@@ -14,6 +15,7 @@ mod summary;
 pub use batches::Batches;
 pub use evaluate::Evaluate;
 pub use fit::Fit;
+pub use predict::{Inputs, Predict};
 pub use profile::{KernelTime, Profile};
 pub use sequential::Sequential;
 pub use source::{Examples, Feed, Source, Tensors};
@@ -198,15 +200,15 @@ impl Model {
     /// The model as a layer, applied to symbolic tensors: its weights are shared with the new model. Of several outputs the first.
     #[track_caller]
     pub fn apply(&self, inputs: impl SymbolicInputs) -> SymbolicTensor {
-        self.as_layer(Location::caller())
-            .map_or_else(SymbolicTensor::broken, |l| l.apply_at(inputs, Location::caller()))
+        let site = Location::caller();
+        self.as_layer(site).map_or_else(SymbolicTensor::broken, |l| l.apply_at(inputs, site))
     }
 
     /// [`Model::apply`] for all outputs.
     #[track_caller]
     pub fn apply_all(&self, inputs: impl SymbolicInputs) -> Vec<SymbolicTensor> {
-        let broken = |e| vec![SymbolicTensor::broken(e)];
-        self.as_layer(Location::caller()).map_or_else(broken, |l| l.apply_all_at(inputs, Location::caller()))
+        let site = Location::caller();
+        self.as_layer(site).map_or_else(|e| vec![SymbolicTensor::broken(e)], |l| l.apply_all_at(inputs, site))
     }
 
     fn as_layer(&self, site: &'static Location<'static>) -> Result<&Instance> {
@@ -242,7 +244,7 @@ impl Model {
         self.sequential
     }
 
-    /// Shape of the (first) input without the batch axis.
+    /// Shape of the (first) input without the batch axis; an axis of any length has [`Shape::ANY`].
     pub fn input_shape(&self) -> &Shape {
         self.graph.inputs[0].shape()
     }
@@ -379,8 +381,7 @@ impl Model {
 
 /// `(None, 28, 28, 1)`
 pub(crate) fn batched(shape: &[usize]) -> String {
-    let rest: String = shape.iter().map(|d| format!(", {d}")).collect();
-    if shape.is_empty() { "(None,)".into() } else { format!("(None{rest})") }
+    Shape::from([&[Shape::ANY], shape].concat()).to_string()
 }
 
 /// Keras's rule for layer names: `MaxPooling2D` is `max_pooling2d`.

@@ -76,7 +76,7 @@ impl Model {
             let which = if inputs.len() == 1 { "inputs".to_string() } else { format!("inputs for {name}") };
             let x = x.check().map_err(|e| e.context(what))?;
             let (got, shape) = (x.shape(), batched(want.shape()));
-            if x.rank() == 0 || got[1..] != want.shape()[..] {
+            if x.rank() == 0 || !want.shape().admits(&got[1..]) {
                 return Err(Error::shape(format!("{what}: {which} have shape {got}, the model takes {shape}")));
             }
             if x.dtype() != want.dtype() {
@@ -136,8 +136,10 @@ impl Model {
         for (i, (tensor, name)) in targets.iter().zip(&names).enumerate() {
             let which = if targets.len() == 1 { "y".to_string() } else { format!("y of output {name}") };
             let column = column(&device, tensor).await?;
-            let checked = finite(&column, used.clone())
-                .and_then(|()| training.loss(i).check_targets(&column.data, self.outputs()[i].shape()));
+            let loss = training.loss(i);
+            let fits = loss.check_targets(&column.data, self.outputs()[i].shape());
+            let fits = fits.map_err(|e| e.context(format!("loss {} of {}", loss.class_name(), self.output_label(i))));
+            let checked = finite(&column, used.clone()).and(fits);
             checked.map_err(|e| e.context(format!("{what}: {which}")))?;
             rows.columns.push(column);
         }

@@ -35,10 +35,10 @@ impl Model {
             let key_value = key.value();
             let mut pass = Pass::new(kind == Kind::Train, self.policy, &key_value);
             let (inputs, rest) = args.split_at(self.graph.inputs.len());
-            let outputs = self.forward(inputs, &mut pass)?;
             if kind == Kind::Predict {
-                return Ok(outputs.into_iter().map(|(y, _)| floats_as(y, DType::F32)).collect());
+                return self.predictions(inputs, &mut pass);
             }
+            let outputs = self.forward(inputs, &mut pass)?;
             let t = self.training()?;
             let (targets, weights) = rest.split_at(outputs.len());
             let loss = self.loss(t, targets, weights, &outputs, &pass.losses)?;
@@ -75,6 +75,11 @@ impl Model {
         Ok(self.forward(inputs, &mut pass)?.into_iter().map(|(y, _)| y).collect())
     }
 
+    /// All outputs, as `f32` if they are floats.
+    pub(crate) fn predictions(&self, inputs: &[Tensor], pass: &mut Pass) -> Result<Vec<Tensor>> {
+        Ok(self.forward(inputs, pass)?.into_iter().map(|(y, _)| floats_as(y, DType::F32)).collect())
+    }
+
     fn forward(&self, inputs: &[Tensor], pass: &mut Pass) -> Result<Vec<Masked>> {
         let inputs: Vec<Masked> = inputs.iter().map(|x| (x.clone(), None)).collect();
         self.graph.run(&inputs, pass)
@@ -99,13 +104,8 @@ impl Model {
         for (i, (y_pred, mask)) in outputs.iter().enumerate() {
             let loss = t.loss(i);
             let value = losses::value(loss, &targets[i], y_pred, weight(i), mask.as_ref());
-            let value = value.map_err(|e| {
-                let which = match outputs.len() {
-                    1 => "the model's output".into(),
-                    _ => format!("output {}", self.output_names()[i]),
-                };
-                e.context(format!("loss {} of {which}", loss.class_name()))
-            })?;
+            let value =
+                value.map_err(|e| e.context(format!("loss {} of {}", loss.class_name(), self.output_label(i))))?;
             values.push(if loss.weight() == 1.0 { value } else { value * loss.weight() });
         }
         let mut loss = values.iter().cloned().reduce(|a, b| a + b).unwrap_or_else(|| Tensor::zeros([], DType::F32));
@@ -135,6 +135,12 @@ impl Model {
         }
         t.totals.add(&sums)?;
         Ok(loss)
+    }
+
+    /// An output in messages: by the layer that gives it.
+    pub(super) fn output_label(&self, i: usize) -> String {
+        let name = self.output_names().swap_remove(i);
+        format!("output {name}")
     }
 
     fn update(&self, t: &Training, loss: &Tensor) -> Result<()> {

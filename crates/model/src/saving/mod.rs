@@ -20,7 +20,7 @@ use std::path::Path;
 /// use ibex::Load;
 ///
 /// # fn main() -> ibex::Result<()> {
-/// // Keras leaves the number of steps open; here it is fixed.
+/// // The file leaves the number of steps open; the model shall be for 80.
 /// let model = Load::new().input_shape("tokens", [80]).file("sentiment.keras")?;
 /// # Ok(())
 /// # }
@@ -54,7 +54,8 @@ impl Load {
         Load::default()
     }
 
-    /// The shape of an input without the batch axis, for one whose lengths a file of Keras leaves open (`None`).
+    /// The shape of an input without the batch axis, for one whose lengths a file of Keras leaves open (`None`), which are of any length
+    /// else.
     #[must_use]
     pub fn input_shape(mut self, input: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
         self.shapes.insert(input.into(), shape.into());

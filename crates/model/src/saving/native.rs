@@ -55,7 +55,8 @@ struct GraphHeader {
 #[derive(Serialize, Deserialize)]
 struct InputHeader {
     name: String,
-    shape: Vec<usize>,
+    /// `None` for an axis of any length.
+    shape: Vec<Option<usize>>,
     dtype: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     batch_size: Option<usize>,
@@ -154,7 +155,7 @@ impl Losses {
 fn describe(graph: &Graph) -> Result<GraphHeader> {
     let inputs = graph.inputs.iter().zip(&graph.input_names).map(|(input, name)| InputHeader {
         name: name.clone(),
-        shape: input.shape().to_vec(),
+        shape: input.shape().iter().map(|&axis| (axis != Shape::ANY).then_some(axis)).collect(),
         dtype: input.dtype().name().into(),
         batch_size: input.batch_size(),
     });
@@ -197,7 +198,8 @@ fn build(header: GraphHeader) -> Result<Graph> {
         .inputs
         .into_iter()
         .map(|input| {
-            let tensor = Input::with_dtype(input.shape, dtype_from(&input.dtype)?).named(input.name);
+            let shape: Vec<usize> = input.shape.iter().map(|axis| axis.unwrap_or(Shape::ANY)).collect();
+            let tensor = Input::with_dtype(shape, dtype_from(&input.dtype)?).named(input.name);
             Ok(match input.batch_size {
                 Some(size) => tensor.batches_of(size),
                 None => tensor,
@@ -423,7 +425,12 @@ fn in_a_row(shape: Vec<usize>, dtype: String, mut layers: Vec<LayerHeader>) -> G
     for (i, layer) in layers.iter_mut().enumerate() {
         layer.applied = vec![vec![std::mem::replace(&mut last, Source::Layer(i, 0, 0))]];
     }
-    let input = InputHeader { name: "input_layer".into(), shape, dtype, batch_size: None };
+    let input = InputHeader {
+        name: "input_layer".into(),
+        shape: shape.into_iter().map(Some).collect(),
+        dtype,
+        batch_size: None,
+    };
     GraphHeader { inputs: vec![input], layers, outputs: vec![last] }
 }
 

@@ -129,6 +129,71 @@ fn augmentations_train_inside_of_a_step() -> Result<()> {
     Ok(())
 }
 
+/// What a pixel shows whose value is where it lies: mean, and variance, of 2000 images.
+fn looks(layer: impl Layer, at: (usize, usize), along: usize, device: &Device) -> Result<(f64, f64)> {
+    const SIDE: usize = 21;
+    let place = Tensor::iota([2000, SIDE, SIDE, 1], along as isize).cast(DType::F32);
+    let got = run(layer, &place.eval()?, true, device)?;
+    let seen: Vec<f64> = got.chunks(SIDE * SIDE).map(|image| f64::from(image[at.0 * SIDE + at.1])).collect();
+    let mean = seen.iter().sum::<f64>() / 2000.0;
+    Ok((mean, seen.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 2000.0))
+}
+
+#[test]
+fn turns_zooms_and_moves_have_the_range_that_was_asked_for() -> Result<()> {
+    // Five standard errors of uniform numbers in 2000 draws.
+    let close = |what: &str, (mean, variance): (f64, f64), want: (f64, f64)| {
+        let (a, b) = (5.0 * (want.1 / 2000.0).sqrt(), 5.0 * want.1 * (0.8f64 / 2000.0).sqrt());
+        assert!((mean - want.0).abs() <= a + 1e-3, "{what}: mean {mean}, should be {}", want.0);
+        assert!((variance - want.1).abs() <= b + 1e-3, "{what}: variance {variance}, should be {}", want.1);
+    };
+    let uniform = |width: f64| width * width / 12.0;
+    for device in devices() {
+        let device = &device;
+        // Up to 0.2 of 21 pixels both ways; 0.1 to 0.3 of them to the left.
+        let moved = || RandomTranslation::new(0.2, (-0.3, -0.1));
+        close("down", looks(moved(), (10, 10), 1, device)?, (10.0, uniform(8.4)));
+        close("left", looks(moved(), (10, 10), 2, device)?, (10.0 + 4.2, uniform(4.2)));
+        // A pixel 5 from the middle shows what lay 5 (1 + factor) from there.
+        let zoom = || RandomZoom::new((-0.4, 0.2)).width_factor(0.3);
+        close("tall", looks(zoom(), (15, 10), 1, device)?, (10.0 + 5.0 * 0.9, uniform(5.0 * 0.6)));
+        close("wide", looks(zoom(), (10, 15), 2, device)?, (15.0, uniform(5.0 * 0.6)));
+        // 7 cos and 7 sin of an angle up to an eighth of the circle.
+        let (a, turn) = (std::f64::consts::FRAC_PI_4, || RandomRotation::new(0.125));
+        let (cos, square) = (a.sin() / a, 0.5 + (2.0 * a).sin() / (4.0 * a));
+        close("across", looks(turn(), (10, 17), 2, device)?, (10.0 + 7.0 * cos, 49.0 * (square - cos * cos)));
+        close("around", looks(turn(), (10, 17), 1, device)?, (10.0, 49.0 * (1.0 - square)));
+    }
+    Ok(())
+}
+
+#[test]
+fn channels_come_last() {
+    let image = ["height", "width", "factor", "height_factor", "width_factor"];
+    for class in [
+        "CenterCrop",
+        "RandomBrightness",
+        "RandomContrast",
+        "RandomCrop",
+        "RandomFlip",
+        "RandomRotation",
+        "RandomTranslation",
+        "RandomZoom",
+        "Resizing",
+    ] {
+        let mut config = Config::new();
+        for field in image {
+            let whole = field == "height" || field == "width";
+            config.insert(field.into(), if whole { 3.into() } else { 0.1.into() });
+        }
+        config.insert("data_format".into(), "channels_last".into());
+        ibex::layers::from_config(class, config.clone()).expect("channels come last");
+        config.insert("data_format".into(), "channels_first".into());
+        let error = ibex::layers::from_config(class, config).map(drop).expect_err("refused").to_string();
+        assert!(error.contains("data_format \"channels_first\" is not supported"), "{class}: {error}");
+    }
+}
+
 #[test]
 fn mistakes_are_named() {
     let error = |model: Model| model.check().map(drop).expect_err("a mistake").to_string();
@@ -138,6 +203,10 @@ fn mistakes_are_named() {
     assert!(error(Sequential::new([4, 4, 1]).add(Resizing::new(0, 4))).contains("no pixels"));
     assert!(error(Sequential::new([4]).add(Discretization::bins(3))).contains("adapt"));
     assert!(error(Sequential::new([4]).add(IntegerLookup::new())).contains("adapt"));
+    let bare = IntegerLookup::new().vocabulary([1, 2]).output_mode(ibex::layers::OutputMode::TfIdf);
+    assert!(error(Sequential::new([4]).add(bare.clone())).contains("give 2 with `idf_weights`"));
+    assert!(error(Sequential::new([4]).add(bare.clone().idf_weights([0.5]))).contains("give 2"));
+    assert!(Sequential::new([4]).add(bare.idf_weights([0.5, 0.7])).check().is_ok());
     assert!(
         error(Sequential::new([4]).add(Normalization::new().statistics([1.0, 2.0], [1.0, 1.0])))
             .contains("does not fit")

@@ -1,30 +1,12 @@
 //! Saving and loading.
 
-use crate::common::devices;
+use crate::common::{Folder, devices};
 use crate::{classifier, points};
 use ibex::core::backend::block_on;
 use ibex::layers::register;
 use ibex::prelude::*;
 use ibex::{ErrorKind, Result};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
-
-/// A folder that is gone at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("ibex-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder for the test");
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// One of every layer that images can go through.
 fn every_layer() -> Model {

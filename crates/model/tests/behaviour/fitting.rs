@@ -26,7 +26,7 @@ fn learns_and_keeps_history() -> Result<()> {
 
         // Predictions do not depend on the batches they are made in.
         let all = device.to_vec::<f32>(&model.predict(&x)?)?;
-        let by_seven = ibex::core::backend::block_on(model.predict_async(&x, 7))?;
+        let by_seven = ibex::core::backend::block_on(model.predict_async(Predict::new(&x).batch_size(7)))?;
         for (a, b) in device.to_vec::<f32>(&by_seven)?.iter().zip(&all) {
             assert!((a - b).abs() < 1e-5);
         }

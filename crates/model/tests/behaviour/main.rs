@@ -8,10 +8,14 @@ mod files;
 mod fitting;
 mod graphs;
 mod layers;
+mod lengths;
 mod mistakes;
+mod mistakes_text;
 mod mixed;
+mod onnx;
 mod plotting;
 mod profiling;
+mod randomness;
 mod summary;
 
 use ibex::Result;

@@ -62,6 +62,7 @@ fn models_that_are_not_whole() {
 fn devices_by_name() {
     says(ibex::device("tpu"), ErrorKind::Device, &["\"tpu\"", "cpu"]);
     says(ibex::device("gpu:x"), ErrorKind::Device, &["gpu:x", "cpu"]);
+    says(ibex::device("gpu:99"), ErrorKind::Device, &["no device \"gpu:99\"; there are: cpu"]);
     assert!(ibex::devices().iter().any(|d| d.id == "cpu"));
 }
 

@@ -61,3 +61,20 @@ pub fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
     WORST.set(WORST.get().max(difference));
     assert!(difference <= tolerance, "{what}: element {i} is {}, Keras has {} ({difference:.2e})", got[i], want[i]);
 }
+
+/// A folder that is gone at the end.
+pub struct Folder(pub std::path::PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("ibex-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder for the test");
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

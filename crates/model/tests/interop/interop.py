@@ -30,7 +30,7 @@ FAILED = []
 
 def fail(name, text):
     FAILED.append(name)
-    print(f"FAILED {name}: {str(text)[:600]}")
+    print(f"FAILED {name}: {str(text)[-400:]}")
 
 
 def error(got, want):
@@ -105,7 +105,7 @@ def round_trips(binary, folder, endings=("keras",)):
             back = keras.models.load_model(job["save"][0])
             compare(f"{name} back in Keras", predict(back, [np.asarray(v) for v in x]), want)
         except Exception as e:
-            fail(f"{name} back in Keras", repr(e))
+            fail(f"{name} back in Keras", str(e))
     print(f"{len(jobs)} round trips")
 
 
@@ -163,10 +163,6 @@ def train(model, x, y, epochs=2):
     return model.fit(fed(model, x), targets, epochs=epochs, batch_size=8, shuffle=False, verbose=0).history["loss"]
 
 
-def by_names(x, model):
-    return [x[i] for i in range(len(x))]
-
-
 def training(binary, folder):
     """Two epochs in Keras; then two more in Keras, in Ibex, and in Keras after Ibex wrote the file."""
     made, jobs = [], []
@@ -174,11 +170,13 @@ def training(binary, folder):
         train(model, x, y)
         path = folder / f"train_{name}.keras"
         model.save(path)
-        before = model.evaluate(fed(model, x), y if len(y) > 1 else y[0], batch_size=8, verbose=0, return_dict=True)
+        targets = y if len(y) > 1 else y[0]
+        before = keras.models.load_model(path).evaluate(fed(model, x), targets, batch_size=8, verbose=0, return_dict=True)
         files = {"load": str(path), "x": save(f"{path}.x.npz", x), "y": save(f"{path}.t.npz", y)}
         again = str(folder / f"train_{name}.again.keras")
         later = str(folder / f"train_{name}.later.keras")
         jobs += [files | {"save": [again]}, files | {"epochs": 2, "predict": f"{path}.before.npz", "save": [later]}]
+        model = keras.models.load_model(path)
         losses = train(model, x, y)
         made.append((name, model, x, y, before, losses, again, later))
     answers = ibex(binary, folder, jobs)
@@ -202,7 +200,7 @@ def training(binary, folder):
             compare(f"{name}: losses in Keras after Ibex", [train(resumed, x, y)], [losses], 1e-5)
             compare(f"{name}: trained in Keras after Ibex", resumed.get_weights(), want, 1e-4)
         except Exception as e:
-            fail(f"{name}: back in Keras", repr(e))
+            fail(f"{name}: back in Keras", str(e))
     print(f"{len(made)} trainings")
 
 
@@ -227,7 +225,7 @@ def older(binary, folder, samples):
             back = keras.models.load_model(job["save"][0])
             compare(f"{name} back in Keras", predict(back, x), [want])
         except Exception as e:
-            fail(f"{name} back in Keras", repr(e))
+            fail(f"{name} back in Keras", str(e))
     print(f"{len(made)} older files")
 
 

@@ -72,7 +72,7 @@ def single_layers():
         ("groupnorm", img, L.GroupNormalization(2, epsilon=1e-4)), ("rmsnorm", seq, L.RMSNormalization(epsilon=1e-5)), ("unitnorm", seq, L.UnitNormalization(axis=1)),
         ("leaky", vec, L.LeakyReLU(negative_slope=0.1)), ("prelu", img, L.PReLU(shared_axes=[1, 2])), ("elu", vec, L.ELU(alpha=0.7)),
         ("relu", vec, L.ReLU(max_value=2.0, negative_slope=0.1, threshold=0.3)), ("softmax", seq, L.Softmax(axis=1)), ("identity", vec, L.Identity()),
-        ("activityreg", vec, L.ActivityRegularization(0.1, 0.2)), ("masking", seq, L.Masking(0.5)),
+        ("activityreg", vec, L.ActivityRegularization(0.1, 0.2)), ("masking_row", seq, L.Masking(0.5)),
         ("rescaling", img, L.Rescaling(1 / 127.5, offset=-1)), ("resizing", img, L.Resizing(5, 7, interpolation="bilinear")), ("centercrop", img, L.CenterCrop(4, 5)),
         ("normalization", seq, adapted(L.Normalization())), ("normalization_given", seq, L.Normalization(mean=[1, 2, 3, 4, 5], variance=[1, 2, 3, 4, 5.5])),
         ("discretization", vec, L.Discretization(bin_boundaries=[-1.0, 0.0, 0.5])),
@@ -87,8 +87,8 @@ def single_layers():
     yield "mask_row", sequential((6,), L.Embedding(9, 4, mask_zero=True), L.LSTM(3, return_sequences=True), L.Dropout(0.2), L.GRU(3), dtype="int32")
     yield "mask_bi", sequential((6,), L.Embedding(9, 4, mask_zero=True), L.Bidirectional(L.LSTM(3, return_sequences=True)), L.GlobalAveragePooling1D(), dtype="int32")
     for activation in ["relu", "sigmoid", "tanh", "softmax", "log_softmax", "elu", "selu", "gelu", "silu", "softplus", "softsign", "exponential", "leaky_relu",
-                       "hard_sigmoid", "relu6", "mish", "log_sigmoid", "celu", "glu", "hard_tanh", "linear", keras.layers.LeakyReLU(), keras.activations.relu]:
-        name = getattr(activation, "name", None) or getattr(activation, "__name__", activation)
+                       "hard_sigmoid", "relu6", "mish", "log_sigmoid", "celu", "glu", "hard_tanh", "linear", keras.layers.LeakyReLU()]:
+        name = getattr(activation, "name", activation)
         yield f"act_{name}", sequential((6,), L.Dense(4, activation=activation))
 
 

@@ -23,8 +23,8 @@ import models
 
 OUT = pathlib.Path(__file__).parent / "files"
 PICKED = """conv2d separable2d conv2d_transpose bidirectional_back time_distributed rnn_cells gru_before prelu normalization layernorm embedding_float act_leaky_re_lu mask_row
-    op_slices op_where_const op_take op_std op_split op_constant shared outputs dicts nested nested_two nested_deep time_distributed_model mha_key mha_scores attention_three
-    states state_gru mask mask_state mask_merge_both mask_concat masking mask_given mask_input mask_mha mask_nested frozen paths_masks""".split()
+    op_slices op_where_const op_take op_std op_split shared outputs dicts nested nested_two nested_deep time_distributed_model mha_key mha_scores attention_three
+    states state_gru mask mask_state mask_merge_both mask_concat masking mask_given mask_input mask_mha mask_nested paths_masks""".split()
 OLDER = "k2.keras k2.legacy.h5 old_3.0.5.keras old_3.4.1.keras old_3.8.0.keras c_lstm.legacy.h5".split()
 
 
@@ -88,7 +88,7 @@ def main():
             x = models.example_inputs(model, 2)
             save(model, f"{name}.keras")
             files[f"{name}.keras"] = {"x": [array(a) for a in x], "predicted": predict(model, x)}
-    json.dump(trained(), open(OUT / "trained.json", "w"))
+    json.dump(trained(), open(OUT / "trained.json", "w"), separators=(",", ":"))
     for name in OLDER if len(sys.argv) > 1 else []:
         source = pathlib.Path(sys.argv[1]) / name
         (compress if name.endswith(".keras") else shutil.copyfile)(source, OUT / name)
@@ -97,7 +97,7 @@ def main():
             arrays = {key: stored[key] for key in stored.files if key != "y"}
         pred = arrays.pop("pred")
         files[name] = {"x": [array(arrays[key]) for key in sorted(arrays)], "predicted": [array(pred)]}
-    json.dump(files, open(OUT / "files.json", "w"))
+    json.dump(files, open(OUT / "files.json", "w"), separators=(",", ":"))
     print(sum(path.stat().st_size for path in OUT.iterdir()), "bytes in", len(list(OUT.iterdir())), "files")
 
 

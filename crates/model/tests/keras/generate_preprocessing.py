@@ -95,6 +95,9 @@ def value_cases():
         "one_hot": {"output_mode": "one_hot"}, "multi_hot_mask": {"output_mode": "multi_hot", "mask_token": 0},
         "count_oov2": {"output_mode": "count", "num_oov_indices": 2, "mask_token": 0},
         "padded": {"output_mode": "multi_hot", "max_tokens": 9, "pad_to_max_tokens": True},
+        "tf_idf": {"output_mode": "tf_idf", "idf_weights": [0.5, 0.25, 1.5, 0.75]},
+        "tf_idf_oov2_padded": {"output_mode": "tf_idf", "idf_weights": [0.5, 0.25, 1.5, 0.75], "num_oov_indices": 2, "mask_token": 0,
+                               "max_tokens": 9, "pad_to_max_tokens": True},
     }.items():
         dtype = "int32" if "output_mode" not in config else "float32"
         cases.append(value("lookup_" + name, "IntegerLookup", {"vocabulary": vocabulary, **config}, x, dtype))
@@ -124,6 +127,12 @@ def adapt_cases():
         layer.adapt(x)
         cases.append({"name": "lookup_" + name, "layer": "IntegerLookup", "config": config, "x": g.arr(x),
                       "learned": [g.arr(np.array(layer.get_vocabulary(), "int32"))]})
+    for name, config in (("tf_idf", {}), ("tf_idf_limited", {"max_tokens": 5, "mask_token": 0})):
+        config = {"output_mode": "tf_idf", **config}
+        layer = keras.layers.IntegerLookup(**config)
+        layer.adapt(x)
+        cases.append({"name": "lookup_" + name, "layer": "IntegerLookup", "config": config, "x": g.arr(x),
+                      "learned": [g.arr(np.array(layer.get_vocabulary(), "int32")), g.arr(np.asarray(layer(x), "float32"))]})
     return cases
 
 
@@ -157,6 +166,8 @@ def string_cases():
     for name, config in {
         "default": {}, "mask": {"mask_token": ""}, "max": {"max_tokens": 3}, "none": {"oov_token": "?"},
         "one_hot": {"output_mode": "one_hot"}, "multi_hot": {"output_mode": "multi_hot", "mask_token": ""}, "count": {"output_mode": "count"},
+        "oov2_mask": {"num_oov_indices": 2, "mask_token": ""}, "oov3_max": {"num_oov_indices": 3, "max_tokens": 5},
+        "oov3_count": {"num_oov_indices": 3, "max_tokens": 4, "output_mode": "count"},
     }.items():
         layer = keras.layers.StringLookup(**config)
         layer.adapt(np.array(words))

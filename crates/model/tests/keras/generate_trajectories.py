@@ -76,7 +76,7 @@ CASES = [
 ]
 
 
-def case(name, build, optimizer, config, losses, draw):
+def case(name, build, optimizer, config, losses, draw, steps=STEPS, shapes=False):
     keras.utils.clear_session()
     r = g.Rand("trajectory_" + name)
     keras.utils.set_random_seed(1)
@@ -90,13 +90,14 @@ def case(name, build, optimizer, config, losses, draw):
         xs, ys = draw(r, 8)
         batches.append({"inputs": [g.arr(x) for x in xs], "targets": [g.arr(y) for y in ys]})
         batches[-1]["raw"] = (xs, ys)
-    for step in range(STEPS):
+    for step in range(steps):
         xs, ys = batches[step % 4]["raw"]
         one = lambda v: v if len(v) > 1 else v[0]
         values.append(g.num(model.train_on_batch(one(xs), one(ys), return_dict=True)["loss"]))
     for b in batches:
         del b["raw"]
     return {"name": name, "optimizer": optimizer.__name__, "config": config, "losses": losses, "names": [w.path for w in model.weights],
+            **({"shapes": [str(l.output.shape) for l in model.layers if not isinstance(l, L.InputLayer)]} if shapes else {}),
             "initial_weights": initial, "batches": batches, "values": values, "final_weights": [g.arr(w) for w in model.get_weights()]}
 
 

@@ -70,6 +70,7 @@ fn activations_are_those_of_keras() {
 fn layers_with_masks_and_several_inputs_are_those_of_keras() {
     every_case(&cases("norm.json"), |case: &Case| &case.name, check);
     every_case(&cases("attention.json"), |case: &Case| &case.name, check);
+    every_case(&cases("einsum.json"), |case: &Case| &case.name, check);
 }
 
 #[test]
@@ -78,7 +79,9 @@ fn regularizers_and_constraints_of_layers_are_those_of_keras() {
     struct Steps {
         steps: Vec<Step>,
     }
-    every_case(&read::<Steps>("norm.json").steps, |step| &step.name, check_step);
+    for file in ["norm.json", "activity.json"] {
+        every_case(&read::<Steps>(file).steps, |step| &step.name, check_step);
+    }
 }
 
 /// The layer of a configuration that was written once more.

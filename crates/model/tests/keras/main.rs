@@ -4,6 +4,8 @@ mod callbacks;
 #[path = "../common/mod.rs"]
 mod common;
 mod conv;
+#[cfg(feature = "keras")]
+mod files;
 mod fixture;
 mod initializers;
 mod layers;

@@ -88,9 +88,15 @@ fn what_layers_learn_is_what_those_of_keras_learn() -> Result<()> {
                 assert_close(&case.name, layer.bin_boundaries().expect("learned"), &case.learned[0].data, TOLERANCE);
             }
             "IntegerLookup" => {
-                let got = from::<IntegerLookup>(&case.config).adapt(&x)?.get_vocabulary();
+                let layer = from::<IntegerLookup>(&case.config).adapt(&x)?;
                 let want: Vec<i32> = case.learned[0].data.iter().map(|&n| n as i32).collect();
-                assert_eq!(got, want, "{}", case.name);
+                assert_eq!(layer.get_vocabulary(), want, "{}", case.name);
+                // Under tf-idf, what is learned from is transformed too.
+                for want in &case.learned[1..] {
+                    let model = ibex::Sequential::with_dtype(&case.x.shape[1..], ibex::DType::I32).add(layer.clone());
+                    let got = devices()[0].read_now(&model.on(&devices()[0]).predict(&x)?)?;
+                    assert_close(&case.name, &got.to_f64(), &want.data, TOLERANCE);
+                }
             }
             other => panic!("{other}"),
         }
@@ -177,6 +183,7 @@ fn strings_are_looked_up_as_by_keras() -> Result<()> {
                 "max_tokens" => layer.max_tokens(number(value)),
                 "mask_token" => layer.mask_token(value.as_str().expect("a token")),
                 "oov_token" => layer.oov_token(value.as_str().expect("a token")),
+                "num_oov_indices" => layer.num_oov_indices(number(value)),
                 "output_mode" => layer.output_mode(mode(value)),
                 _ => panic!("{option}"),
             };

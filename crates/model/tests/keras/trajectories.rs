@@ -1,4 +1,4 @@
-//! Twenty training steps of six models beside Keras's, from the same weights on the same batches: the loss of every step, and the weights at the end.
+//! Training steps of models beside Keras's, from the same weights on the same batches: the loss of every step, and the weights at the end.
 
 use crate::common::{TRAINING_TOLERANCE, assert_close, every_case};
 use crate::fixture::{Array, cases};
@@ -14,9 +14,12 @@ struct Case {
     losses: Vec<String>,
     initial_weights: Vec<Array>,
     batches: Vec<Batch>,
-    /// The loss of every step; step `i` trains on batch `i % 4`.
+    /// The loss of every step; the batches come in turns.
     values: Vec<f64>,
     final_weights: Vec<Array>,
+    /// Of the layers, with the batch, as Keras writes them.
+    #[serde(default)]
+    shapes: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -25,7 +28,7 @@ struct Batch {
     targets: Vec<Array>,
 }
 
-/// The models of generate_trajectories.py.
+/// The models of generate_trajectories.py and generate_lengths.py.
 fn model(name: &str) -> Result<Model> {
     match name {
         "mlp" => {
@@ -66,6 +69,35 @@ fn model(name: &str) -> Result<Model> {
             let x = LayerNormalization::new().apply(&(&x + Dense::new(8).apply(&wide)));
             Model::new(&i, Dense::new(3).activation(Softmax).apply(GlobalAveragePooling1D::new().apply(&x)))
         }
+        "tokens" => {
+            let i = Input::with_dtype((None,), DType::I32);
+            let x = Embedding::new(12, 4).mask_zero(true).apply(&i);
+            let x = GRU::new(4).apply(Bidirectional::new(LSTM::new(3).return_sequences(true)).apply(&x));
+            Model::new(&i, Dense::new(1).activation(Sigmoid).apply(&x))
+        }
+        "signal" => {
+            let i = Input::new((None, 3));
+            let x = MaxPooling1D::new(2).apply(Conv1D::new(4, 3).activation(Relu).apply(&i));
+            let x = TimeDistributed::new(Dense::new(5).activation(Tanh)).apply(&x);
+            let x = SimpleRNN::new(4).return_sequences(true).apply(&x);
+            Model::new(&i, Dense::new(2).apply(GlobalAveragePooling1D::new().apply(&x)))
+        }
+        "steps" => {
+            let i = Input::new((None, 4));
+            let x = LayerNormalization::new().apply(&(&i + MultiHeadAttention::new(2, 3).apply([&i, &i])));
+            Model::new(&i, Dense::new(3).activation(Softmax).apply(&x))
+        }
+        "pair" => {
+            let (a, b) = (Input::new((None, 4)), Input::new((None, 4)));
+            let x = Concatenate::new().axis(1).apply([&Attention::new().apply([&a, &b]), &b]);
+            Model::new([&a, &b], Dense::new(1).apply(GlobalMaxPooling1D::new().apply(&x)))
+        }
+        "image" => {
+            let i = Input::new((None, None, 2));
+            let x = UpSampling2D::new(2).apply(Conv2D::new(3, 3).strides(2).padding(Padding::Same).apply(&i));
+            let x = Reshape::new([-1, 3]).apply(ZeroPadding2D::new(1).apply(&x));
+            Model::new(&i, Dense::new(2).apply(GlobalMaxPooling1D::new().apply(&x)))
+        }
         other => panic!("unknown model {other}"),
     }
 }
@@ -79,8 +111,19 @@ fn losses_follow_keras_step_by_step() {
     every_case(&cases("trajectories.json"), |case: &Case| &case.name, check);
 }
 
+#[test]
+fn batches_of_any_length_follow_keras() {
+    every_case(&cases("lengths.json"), |case: &Case| &case.name, check);
+}
+
 fn check(case: &Case, device: &Device) -> Result<()> {
     let mut model = model(&case.name)?.on(device);
+    if !case.shapes.is_empty() {
+        let shape = |node: &ibex::Node| Shape::from([&[Shape::ANY], &node.output().shape()[..]].concat()).to_string();
+        // Keras does not count an operator as a layer.
+        let layers = model.layers().iter().filter(|n| n.layer().class_name() != "Operator");
+        assert_eq!(layers.map(shape).collect::<Vec<_>>(), case.shapes);
+    }
     let optimizer = optimizers::from_config(&case.optimizer, case.config.clone())?;
     let each = case.losses.iter().map(|name| losses::from_config(name, Config::new())).collect::<Result<Vec<_>>>()?;
     model.compile(optimizer, each, ())?;

@@ -1,5 +1,6 @@
 //! TensorBoard's event files: records with checksums, each a protocol buffer `Event`.
 
+use crate::protobuf::Message;
 use ibex_core::Result;
 use ibex_data::io::failed;
 use std::fs::{self, File};
@@ -29,15 +30,15 @@ impl Events {
         let path = folder.join(name);
         let file = File::create(&path).map_err(|e| failed("create", &path, &e))?;
         let mut events = Events { path, file: BufWriter::new(file) };
-        events.record(&Message::new().double(1, now()).bytes(3, b"brain.Event:2").0)?;
+        events.record(&Message::new().double(1, now()).bytes(3, b"brain.Event:2"))?;
         Ok(events)
     }
 
     /// A point of a curve.
     pub fn scalar(&mut self, tag: &str, step: usize, value: f64) -> Result<()> {
         const FLOAT: u64 = 1;
-        let tensor = Message::new().uint(1, FLOAT).bytes(2, b"").bytes(5, &(value as f32).to_le_bytes());
-        self.summary(tag, step, "scalars", 1, &tensor)
+        let tensor = Message::new().uint(1, FLOAT).bytes(2, b"").bytes(5, (value as f32).to_le_bytes());
+        self.summary(tag, step, "scalars", 1, tensor)
     }
 
     /// How often values of which size occur. Values that are no numbers are left out.
@@ -45,22 +46,23 @@ impl Events {
         const DOUBLE: u64 = 2;
         let rows = buckets(values);
         let size = |n: usize| Message::new().uint(1, n as u64);
-        let shape = Message::new().bytes(2, &size(rows.len()).0).bytes(2, &size(3).0);
+        let shape = Message::new().messages(2, [size(rows.len()), size(3)]);
         let content: Vec<u8> = rows.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
-        let tensor = Message::new().uint(1, DOUBLE).bytes(2, &shape.0).bytes(4, &content);
-        self.summary(tag, step, "histograms", 2, &tensor)
+        let tensor = Message::new().uint(1, DOUBLE).message(2, shape).bytes(4, &content);
+        self.summary(tag, step, "histograms", 2, tensor)
     }
 
-    fn summary(&mut self, tag: &str, step: usize, plugin: &str, class: u64, tensor: &Message) -> Result<()> {
-        let plugin = Message::new().bytes(1, plugin.as_bytes());
-        let metadata = Message::new().bytes(1, &plugin.0).uint(4, class);
-        let value = Message::new().bytes(1, tag.as_bytes()).bytes(8, &tensor.0).bytes(9, &metadata.0);
-        let summary = Message::new().bytes(1, &value.0);
-        self.record(&Message::new().double(1, now()).uint(2, step as u64).bytes(5, &summary.0).0)
+    fn summary(&mut self, tag: &str, step: usize, plugin: &str, class: u64, tensor: Message) -> Result<()> {
+        let plugin = Message::new().bytes(1, plugin);
+        let metadata = Message::new().message(1, plugin).uint(4, class);
+        let value = Message::new().bytes(1, tag).message(8, tensor).message(9, metadata);
+        let summary = Message::new().message(1, value);
+        self.record(&Message::new().double(1, now()).uint(2, step as u64).message(5, summary))
     }
 
     /// Length, its checksum, data, their checksum.
-    fn record(&mut self, data: &[u8]) -> Result<()> {
+    fn record(&mut self, event: &Message) -> Result<()> {
+        let data = &event.to_bytes()[..];
         let length = (data.len() as u64).to_le_bytes();
         let parts = [&length[..], &masked_crc(&length), data, &masked_crc(data)].concat();
         self.file.write_all(&parts).map_err(|e| failed("write", &self.path, &e))
@@ -95,42 +97,6 @@ fn buckets(values: &[f64]) -> Vec<[f64; 3]> {
         rows[bucket.min(BUCKETS - 1)][2] += 1.0;
     }
     rows
-}
-
-/// A protocol buffer.
-struct Message(Vec<u8>);
-
-impl Message {
-    fn new() -> Message {
-        Message(Vec::new())
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    fn uint(mut self, field: u64, value: u64) -> Message {
-        self.varint(field << 3);
-        self.varint(value);
-        self
-    }
-
-    fn double(mut self, field: u64, value: f64) -> Message {
-        self.varint(field << 3 | 1);
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn bytes(mut self, field: u64, value: &[u8]) -> Message {
-        self.varint(field << 3 | 2);
-        self.varint(value.len() as u64);
-        self.0.extend(value);
-        self
-    }
 }
 
 /// CRC-32C, turned and shifted as TensorFlow stores it.

@@ -116,3 +116,15 @@ pub(crate) fn dtype(name: &str) -> Result<DType> {
         other => return Err(Error::unsupported(format!("element type {other:?} is not supported"))),
     })
 }
+
+/// Keras's name of an element type.
+pub(crate) fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float32",
+        DType::F16 => "float16",
+        DType::BF16 => "bfloat16",
+        DType::I32 => "int32",
+        DType::U32 => "uint32",
+        DType::Bool => "bool",
+    }
+}

@@ -4,7 +4,7 @@ mod constant;
 mod index;
 mod operation;
 
-pub(crate) use constant::{Constant, dtype};
+pub(crate) use constant::{Constant, dtype, dtype_name};
 pub(crate) use operation::Operation;
 
 use super::{Config, Context, Layer, Weights};

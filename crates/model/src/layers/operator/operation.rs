@@ -74,7 +74,7 @@ pub(crate) enum Operation {
     Elu { alpha: f32 },
     Gelu { #[serde(default)] approximate: bool },
     Clip { x_min: f32, x_max: f32 },
-    Normalize { axis: isize, order: f64, #[serde(default)] epsilon: Option<f32> },
+    Normalize { axis: isize, order: i64, #[serde(default)] epsilon: Option<f32> },
     OneHot { num_classes: usize, axis: isize, dtype: String },
     Cast { dtype: String },
     Reshape { newshape: Vec<Option<isize>> },
@@ -104,6 +104,9 @@ pub(crate) struct Over {
     axis: Axes,
     keepdims: bool,
 }
+
+/// The most equal parts that something is split into.
+const MOST_PARTS: usize = 4096;
 
 /// Into how many equal parts, or where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -227,7 +230,7 @@ impl Operation {
             }
             O::Clip { x_min, x_max } => x.clamp(*x_min, *x_max),
             O::Normalize { axis, order, epsilon } => {
-                if *order != 2.0 {
+                if *order != 2 {
                     return Err(Error::unsupported(format!("normalize with the norm of order {order}; only 2 is built")));
                 }
                 let least = epsilon.unwrap_or(1e-12);
@@ -384,7 +387,7 @@ fn split(x: &Tensor, sections: &Sections, axis: isize) -> Result<Vec<Tensor>> {
     let found = shape.axis(axis).filter(|&axis| axis > 0);
     let length = found.map(|axis| shape[axis]).ok_or_else(|| Error::shape(format!("can not split {shape} along {axis}")))?;
     let ends: Vec<usize> = match sections {
-        Sections::Equal(count) if *count > 0 && length.is_multiple_of(*count) => {
+        Sections::Equal(count) if (1..=MOST_PARTS).contains(count) && length.is_multiple_of(*count) => {
             (1..=*count).map(|i| i * (length / count)).collect()
         }
         Sections::Equal(count) => {
@@ -444,9 +447,12 @@ fn tile(x: &Tensor, repeats: &[usize]) -> Result<Tensor> {
     let extra = repeats.len().saturating_sub(x.check()?.rank());
     let mut y = x.reshape([&vec![1; extra][..], &x.shape()[..]].concat());
     for (axis, &count) in (y.rank() - repeats.len()..).zip(repeats) {
-        if count != 1 {
-            y = Tensor::concat(&vec![y; count], axis as isize);
-        }
+        let shape = y.shape();
+        let (before, after) = (&shape[..axis], &shape[axis..]);
+        let wide = y.unsqueeze(axis as isize).broadcast_to([before, &[count], after].concat());
+        let joined = [before, &[shape[axis].saturating_mul(count)], &shape[axis + 1..]].concat();
+        y = wide.reshape(joined);
+        y.check()?;
     }
     Ok(y)
 }

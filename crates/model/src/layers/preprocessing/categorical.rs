@@ -18,6 +18,10 @@ pub enum OutputMode {
     MultiHot,
     /// One vector for each sample, of how often it has each number: `(batch, n)` to `(batch, categories)`.
     Count,
+    /// [`OutputMode::Count`] times the weight of each number, which is larger for those that fewer samples have. For
+    /// [`IntegerLookup`](super::IntegerLookup), which learns the weights.
+    #[serde(alias = "tf-idf")]
+    TfIdf,
 }
 
 impl OutputMode {
@@ -32,7 +36,7 @@ impl OutputMode {
             OutputMode::OneHot if rank > 1 && index.dim(-1) == 1 => one_hot(&index.squeeze(-1)),
             OutputMode::OneHot => one_hot(index),
             OutputMode::MultiHot => one_hot(&sample(index)).max(&[1]),
-            OutputMode::Count => match counts {
+            OutputMode::Count | OutputMode::TfIdf => match counts {
                 None => one_hot(&sample(index)).sum(&[1]),
                 Some(counts) if counts.shape() == index.shape() => {
                     (one_hot(&sample(index)) * sample(counts).cast(dtype).unsqueeze(-1)).sum(&[1])

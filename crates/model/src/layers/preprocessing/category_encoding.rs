@@ -42,7 +42,7 @@ impl Layer for CategoryEncoding {
     }
 
     fn build_all(&self, _weights: &mut Weights, inputs: &[Shape]) -> Result<()> {
-        if self.num_tokens == 0 || self.output_mode == OutputMode::Int {
+        if self.num_tokens == 0 || [OutputMode::Int, OutputMode::TfIdf].contains(&self.output_mode) {
             return Err(Error::value("needs `num_tokens` of at least 1, and an output mode of one_hot, multi_hot or count"));
         }
         match (inputs, self.output_mode) {

@@ -1,7 +1,7 @@
 //! The middle of images.
 
 use super::resizing::{check_size, smart_resize};
-use super::{Config, Context, Layer, Result, Shape, Tensor, Weights, image_sizes};
+use super::{ChannelsLast, Config, Context, Layer, Result, Shape, Tensor, Weights, image_sizes};
 use crate::config;
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 pub struct CenterCrop {
     height: usize,
     width: usize,
+    #[serde(default)]
+    data_format: ChannelsLast,
 }
 
 impl CenterCrop {
     /// So many rows and columns.
     pub fn new(height: usize, width: usize) -> Self {
-        CenterCrop { height, width }
+        CenterCrop { height, width, data_format: ChannelsLast }
     }
 }
 

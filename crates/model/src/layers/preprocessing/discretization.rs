@@ -122,6 +122,9 @@ impl Layer for Discretization {
 
     fn build(&self, _weights: &mut Weights, _input: &Shape) -> Result<()> {
         match &self.bin_boundaries {
+            _ if self.output_mode == OutputMode::TfIdf => {
+                Err(Error::value("learns no weights of numbers; its output mode is int, one_hot, multi_hot or count"))
+            }
             None => Err(Error::value("has no boundaries; give them to `Discretization::new`, or call `adapt` with data")),
             Some(boundaries) if !boundaries.is_sorted() => {
                 Err(Error::value(format!("the boundaries {boundaries:?} do not ascend; sort them")))

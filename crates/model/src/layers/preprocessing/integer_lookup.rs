@@ -6,7 +6,7 @@ use crate::config;
 use ibex_core::DType;
 use ibex_data::most_frequent;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The place of each integer in a vocabulary. First the mask token (0, under [`OutputMode::Int`] and where there is one), then one number or more for
 /// what is not in the vocabulary, then its integers. Any shape; see [`OutputMode`]. No weights.
@@ -21,6 +21,7 @@ pub struct IntegerLookup {
     mask_token: Option<i32>,
     oov_token: Option<i32>,
     vocabulary: Option<Vec<i32>>,
+    idf_weights: Option<Vec<f32>>,
     invert: bool,
     output_mode: OutputMode,
     pad_to_max_tokens: bool,
@@ -34,6 +35,7 @@ impl Default for IntegerLookup {
             mask_token: None,
             oov_token: Some(-1),
             vocabulary: None,
+            idf_weights: None,
             invert: false,
             output_mode: OutputMode::Int,
             pad_to_max_tokens: false,
@@ -50,6 +52,11 @@ impl IntegerLookup {
     /// The integers that are known, in the order of their places. Mask and unknown tokens may stand before them, all or none.
     pub fn vocabulary(self, vocabulary: impl Into<Vec<i32>>) -> Self {
         IntegerLookup { vocabulary: Some(vocabulary.into()), ..self }
+    }
+
+    /// The weight of each integer of the vocabulary, under [`OutputMode::TfIdf`]. Without those of unknown tokens, which then have the mean of all.
+    pub fn idf_weights(self, idf_weights: impl Into<Vec<f32>>) -> Self {
+        IntegerLookup { idf_weights: Some(idf_weights.into()), ..self }
     }
 
     /// The largest number of places, those of mask and unknown tokens among them. No limit by default.
@@ -87,21 +94,32 @@ impl IntegerLookup {
         IntegerLookup { invert, ..self }
     }
 
-    /// Learns the vocabulary: the integers of the data, the most frequent one first, of equally frequent ones the largest.
+    /// Learns the vocabulary: the integers of the data, the most frequent one first, of equally frequent ones the largest. Under [`OutputMode::TfIdf`]
+    /// their weights too: `ln(1 + samples / (1 + samples with the integer))`.
     ///
     /// # Errors
     /// `Value` if there is no data; whatever its computation reports.
     pub fn adapt(self, data: &Tensor) -> Result<Self> {
         let special = [self.mask_token, self.oov_token];
-        let tokens = numbers(data)?.to_f64().into_iter().map(|n| n as i32).filter(|&n| !special.contains(&Some(n)));
-        let mut vocabulary = most_frequent(tokens);
+        let all: Vec<i32> = numbers(data)?.to_f64().into_iter().map(|n| n as i32).collect();
+        let mut vocabulary = most_frequent(all.iter().copied().filter(|&n| !special.contains(&Some(n))));
         if vocabulary.is_empty() {
             return Err(no_data());
         }
         if let Some(max) = self.max_tokens {
             vocabulary.truncate(max.saturating_sub(self.start()));
         }
-        Ok(IntegerLookup { vocabulary: Some(vocabulary), ..self })
+        let idf_weights = (self.output_mode == OutputMode::TfIdf).then(|| {
+            let samples = data.dim(0);
+            let mut with: HashMap<i32, usize> = HashMap::new();
+            for sample in all.chunks(all.len() / samples.max(1)) {
+                let different: HashSet<i32> = sample.iter().copied().collect();
+                different.into_iter().for_each(|n| *with.entry(n).or_default() += 1);
+            }
+            let count = |n: &i32| with.get(n).copied().unwrap_or(0) as f64;
+            vocabulary.iter().map(|n| (1.0 + samples as f64 / (1.0 + count(n))).ln() as f32).collect()
+        });
+        Ok(IntegerLookup { vocabulary: Some(vocabulary), idf_weights, ..self })
     }
 
     /// The integer of every place, mask and unknown tokens first; the latter are -1 if there is no
@@ -125,12 +143,28 @@ impl IntegerLookup {
         usize::from(self.mask().is_some()) + self.num_oov_indices
     }
 
+    /// Does the vocabulary begin with mask and unknown tokens?
+    fn begins_with_special(&self) -> bool {
+        let all = self.vocabulary.as_deref().unwrap_or_default();
+        let special = self.mask().into_iter().chain(std::iter::repeat_n(self.oov(), self.num_oov_indices));
+        all.len() >= self.start() && special.zip(all).all(|(token, &known)| token == known)
+    }
+
     /// The vocabulary without mask and unknown tokens.
     fn known(&self) -> &[i32] {
         let all = self.vocabulary.as_deref().unwrap_or_default();
-        let special = self.mask().into_iter().chain(std::iter::repeat_n(self.oov(), self.num_oov_indices));
-        let begins = all.len() >= self.start() && special.zip(all).all(|(token, &known)| token == known);
-        if begins { &all[self.start()..] } else { all }
+        if self.begins_with_special() { &all[self.start()..] } else { all }
+    }
+
+    /// For each place its weight; none for those that are there to fill up.
+    fn weights(&self) -> Tensor {
+        let given = self.idf_weights.as_deref().unwrap_or_default();
+        let mean = given.iter().sum::<f32>() / given.len().max(1) as f32;
+        let front = if self.begins_with_special() { 0 } else { self.start() };
+        let mut all: Vec<f32> = std::iter::repeat_n(mean, front).chain(given.iter().copied()).collect();
+        let depth = self.depth();
+        all.resize(depth, 0.0);
+        Tensor::from_vec(all, [depth])
     }
 
     fn depth(&self) -> usize {
@@ -188,6 +222,12 @@ impl Layer for IntegerLookup {
         if self.invert && self.output_mode != OutputMode::Int {
             return Err(Error::value("with `invert` the output mode must be int"));
         }
+        let weights = self.idf_weights.as_ref().map(Vec::len);
+        let wanted = (self.output_mode == OutputMode::TfIdf).then(|| self.vocabulary.as_ref().map_or(0, Vec::len));
+        if weights != wanted {
+            let text = "the output mode tf_idf, and no other, needs a weight for each integer of the vocabulary";
+            return Err(Error::value(format!("{text}: give {} with `idf_weights`, or call `adapt`", wanted.unwrap_or(0))));
+        }
         match self.max_tokens {
             None if self.pad_to_max_tokens => Err(Error::value("`pad_to_max_tokens` needs `max_tokens`")),
             Some(max) if max < self.start() + known.len() => Err(Error::value(format!(
@@ -221,6 +261,10 @@ impl Layer for IntegerLookup {
             let found = Tensor::from_vec(vocabulary, [len as usize]).gather(x.clamp(0.0, len - 1.0));
             return Ok(known.select(found, f64::from(self.oov())));
         }
-        self.output_mode.encode(&self.places(&x), self.depth(), None, cx.compute_dtype())
+        let encoded = self.output_mode.encode(&self.places(&x), self.depth(), None, cx.compute_dtype())?;
+        Ok(match self.output_mode {
+            OutputMode::TfIdf => encoded * self.weights().cast(cx.compute_dtype()),
+            _ => encoded,
+        })
     }
 }

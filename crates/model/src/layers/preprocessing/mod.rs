@@ -30,7 +30,8 @@ pub use random_flip::{Flips, RandomFlip};
 pub use rescaling::Rescaling;
 pub use resizing::{Interpolation, Resizing};
 
-use super::{Config, Context, Layer, Weights, window::channels};
+use super::window::{ChannelsLast, channels};
+use super::{Config, Context, Layer, Weights};
 use ibex_core::{Data, Error, Result, Shape, Tensor};
 use std::sync::Arc;
 

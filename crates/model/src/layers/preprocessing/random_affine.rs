@@ -1,7 +1,7 @@
 //! Random rotations, zooms and translations of images.
 
 use super::affine::affine_transform;
-use super::{Config, Context, Factor, FillMode, Layer, Result, Sampling, Shape, Tensor, Weights, image_sizes};
+use super::{ChannelsLast, Config, Context, Factor, FillMode, Layer, Result, Sampling, Shape, Tensor, Weights, image_sizes};
 use crate::config;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,8 @@ macro_rules! random_affine {
             interpolation: Sampling,
             #[serde(default)]
             fill_value: f64,
+            #[serde(default)]
+            data_format: ChannelsLast,
         }
 
         impl $name {
@@ -116,7 +118,7 @@ impl RandomRotation {
     /// By up to this part of the full circle.
     pub fn new(factor: impl Into<Factor>) -> Self {
         let (fill_mode, interpolation) = (FillMode::default(), Sampling::default());
-        RandomRotation { factor: factor.into(), fill_mode, interpolation, fill_value: 0.0 }
+        RandomRotation { factor: factor.into(), fill_mode, interpolation, fill_value: 0.0, data_format: ChannelsLast }
     }
 }
 
@@ -124,7 +126,7 @@ impl RandomZoom {
     /// By up to this factor, in both directions alike.
     pub fn new(height_factor: impl Into<Factor>) -> Self {
         let (fill_mode, interpolation) = (FillMode::default(), Sampling::default());
-        RandomZoom { height_factor: height_factor.into(), width_factor: None, fill_mode, interpolation, fill_value: 0.0 }
+        RandomZoom { height_factor: height_factor.into(), width_factor: None, fill_mode, interpolation, fill_value: 0.0, data_format: ChannelsLast }
     }
 
     /// A factor for the width, drawn for itself.
@@ -138,6 +140,6 @@ impl RandomTranslation {
     pub fn new(height_factor: impl Into<Factor>, width_factor: impl Into<Factor>) -> Self {
         let (fill_mode, interpolation) = (FillMode::default(), Sampling::default());
         let (height_factor, width_factor) = (height_factor.into(), width_factor.into());
-        RandomTranslation { height_factor, width_factor, fill_mode, interpolation, fill_value: 0.0 }
+        RandomTranslation { height_factor, width_factor, fill_mode, interpolation, fill_value: 0.0, data_format: ChannelsLast }
     }
 }

@@ -1,6 +1,6 @@
 //! Random contrast and brightness of images.
 
-use super::{Config, Context, Error, Factor, Layer, Result, Shape, Tensor, Weights, image_sizes};
+use super::{ChannelsLast, Config, Context, Error, Factor, Layer, Result, Shape, Tensor, Weights, image_sizes};
 use crate::config;
 use serde::{Deserialize, Serialize};
 
@@ -18,12 +18,14 @@ pub struct RandomContrast {
     factor: Factor,
     #[serde(default = "bytes")]
     value_range: [f64; 2],
+    #[serde(default)]
+    data_format: ChannelsLast,
 }
 
 impl RandomContrast {
     /// By up to this factor, or with other lower and upper ones.
     pub fn new(factor: impl Into<Factor>) -> Self {
-        RandomContrast { factor: factor.into(), value_range: bytes() }
+        RandomContrast { factor: factor.into(), value_range: bytes(), data_format: ChannelsLast }
     }
 
     /// Between which the values of the images lie; 0 and 255 by default.
@@ -77,12 +79,14 @@ pub struct RandomBrightness {
     factor: Factor,
     #[serde(default = "bytes")]
     value_range: [f64; 2],
+    #[serde(default)]
+    data_format: ChannelsLast,
 }
 
 impl RandomBrightness {
     /// By up to this part of the range of values.
     pub fn new(factor: impl Into<Factor>) -> Self {
-        RandomBrightness { factor: factor.into(), value_range: bytes() }
+        RandomBrightness { factor: factor.into(), value_range: bytes(), data_format: ChannelsLast }
     }
 
     /// Between which the values of the images lie; 0 and 255 by default.

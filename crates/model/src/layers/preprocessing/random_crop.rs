@@ -1,7 +1,7 @@
 //! Random parts of images.
 
 use super::resizing::{check_size, smart_resize};
-use super::{Config, Context, Layer, Result, Shape, Tensor, Weights, image_sizes};
+use super::{ChannelsLast, Config, Context, Layer, Result, Shape, Tensor, Weights, image_sizes};
 use crate::config;
 use ibex_core::DType;
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,14 @@ use serde::{Deserialize, Serialize};
 pub struct RandomCrop {
     height: usize,
     width: usize,
+    #[serde(default)]
+    data_format: ChannelsLast,
 }
 
 impl RandomCrop {
     /// So many rows and columns.
     pub fn new(height: usize, width: usize) -> Self {
-        RandomCrop { height, width }
+        RandomCrop { height, width, data_format: ChannelsLast }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Random mirror images.
 
-use super::{Config, Context, Layer, Result, Shape, Tensor, Weights, image_sizes};
+use super::{ChannelsLast, Config, Context, Layer, Result, Shape, Tensor, Weights, image_sizes};
 use crate::config;
 use serde::{Deserialize, Serialize};
 
@@ -23,12 +23,13 @@ pub enum Flips {
 #[serde(default)]
 pub struct RandomFlip {
     mode: Flips,
+    data_format: ChannelsLast,
 }
 
 impl RandomFlip {
     /// Along these axes.
     pub fn new(mode: Flips) -> Self {
-        RandomFlip { mode }
+        RandomFlip { mode, data_format: ChannelsLast }
     }
 }
 

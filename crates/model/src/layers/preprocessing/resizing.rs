@@ -1,6 +1,6 @@
 //! Images of another size.
 
-use super::{Config, Context, Error, Layer, Result, Shape, Tensor, Weights, image_sizes};
+use super::{ChannelsLast, Config, Context, Error, Layer, Result, Shape, Tensor, Weights, image_sizes};
 use crate::config;
 use ibex_core::DType;
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,8 @@ pub struct Resizing {
     fill_value: f64,
     #[serde(default)]
     antialias: bool,
+    #[serde(default)]
+    data_format: ChannelsLast,
 }
 
 impl Resizing {
@@ -138,6 +140,7 @@ impl Resizing {
             pad_to_aspect_ratio: false,
             fill_value: 0.0,
             antialias: false,
+            data_format: ChannelsLast,
         }
     }
 

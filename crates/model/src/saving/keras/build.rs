@@ -7,7 +7,7 @@ use super::{Built, BuiltLayer};
 use crate::DTypePolicy;
 use crate::graph::{Graph, Input, Instance, Nested, SymbolicTensor};
 use crate::layers::{ApplyMask, dtype};
-use ibex_core::{DType, Error, Result};
+use ibex_core::{DType, Error, Result, Shape};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -166,7 +166,8 @@ impl Entry {
         Network::read(&self.class_name, Value::Object(self.config.clone()))
     }
 
-    /// The input that it is; lengths that the file leaves open are those of the tensor that it is called with, or those that the user gave.
+    /// The input that it is; lengths that the file leaves open are those that the user gave, those of the tensor
+    /// that it is called with, or any.
     fn input(&self, given: Option<&SymbolicTensor>, options: &Options) -> Result<SymbolicTensor> {
         if !self.is_input() {
             return Err(Error::unsupported(format!(
@@ -197,16 +198,7 @@ impl Entry {
                         "the file has length {length} for axis {i}, not that of {own:?}"
                     )));
                 }
-                (None, true) => known.push(open().ok_or_else(|| {
-                    let shape: Vec<String> =
-                        lengths.iter().map(|l| if l.is_null() { "None".into() } else { l.to_string() }).collect();
-                    Error::unsupported(format!(
-                        "its shape is ({}) without the batch, and lengths must be known here: load the model with \
-                         `Load::new().input_shape({:?}, [..])`",
-                        shape.join(", "),
-                        self.name
-                    ))
-                })?),
+                (None, true) => known.push(open().unwrap_or(Shape::ANY)),
                 (None, false) => return Err(wrong(format!("a length is {length}"))),
             }
         }

@@ -19,13 +19,14 @@ pub(super) struct Compiled {
 }
 
 impl Model {
-    /// Compiles the model as its file says, if it says so. What is not known here is reported when the model shall be trained.
-    pub(super) fn compile_as(&mut self, config: &Value) -> Result<()> {
+    /// Compiles the model as its file says, if it says so. What is not known here is reported when the model shall be trained. `keys` are the names of
+    /// outputs where they are a dictionary.
+    pub(super) fn compile_as(&mut self, config: &Value, keys: &[String]) -> Result<()> {
         let names = ["optimizer", "optimizer_config"];
         if names.iter().all(|name| config.get(*name).is_none_or(Value::is_null)) {
             return Ok(());
         }
-        let read = Compiled::read(plain(config.clone()), &self.output_names());
+        let read = Compiled::read(plain(config.clone()), &self.output_names(), keys);
         let compiled = read.and_then(|c| self.compile_boxed(c.optimizer, c.losses, c.metrics));
         compiled.or_else(|error| {
             self.leave_uncompiled(error.context("the file's settings for training can not be used; compile the model"));
@@ -35,8 +36,8 @@ impl Model {
 }
 
 impl Compiled {
-    fn read(config: Value, outputs: &[String]) -> Result<Compiled> {
-        let field = |name: &str| config.get(name).cloned().unwrap_or_default();
+    fn read(config: Value, outputs: &[String], keys: &[String]) -> Result<Compiled> {
+        let field = |name: &str| by_layers(config.get(name).cloned().unwrap_or_default(), outputs, keys);
         let given = match field("optimizer") {
             Value::Null => field("optimizer_config"),
             given => given,
@@ -54,6 +55,17 @@ impl Compiled {
         let mut watched = metrics(field("metrics"), outputs, false)?;
         watched.extend(metrics(field("weighted_metrics"), outputs, true)?);
         Ok(Compiled { optimizer: optimizer(given)?, losses: all, metrics: watched })
+    }
+}
+
+/// A dictionary by the names of the layers that make the outputs, rather than by those of a dictionary of outputs.
+fn by_layers(value: Value, outputs: &[String], keys: &[String]) -> Value {
+    match value {
+        Value::Object(by_name) if !by_name.contains_key("class_name") && keys.len() == outputs.len() => {
+            let layer = |key: String| keys.iter().position(|k| *k == key).map_or(key, |i| outputs[i].clone());
+            by_name.into_iter().map(|(key, value)| (layer(key), value)).collect()
+        }
+        value => value,
     }
 }
 

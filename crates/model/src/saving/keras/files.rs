@@ -1,7 +1,7 @@
 //! Whole models in Keras's files: `.keras`, and `.h5` as Keras 2 wrote them.
 
 use super::network::wrong;
-use super::{BuiltLayer, Read, assets, compile, file_weights, model_of, write};
+use super::{BuiltLayer, assets, compile, file_weights, model_of, write};
 use crate::model::Model;
 use crate::saving::Load;
 use ibex_core::{Data, Device, Error, Result, Variable};
@@ -15,9 +15,9 @@ impl Model {
     pub(in crate::saving) fn from_archive(mut archive: Archive, load: &Load) -> Result<Model> {
         let compile = archive.config.get_mut("compile_config").map(Value::take).unwrap_or_default();
         assets::take(&mut archive.config, "", &archive.assets)?;
-        let Read { mut model, .. } = model_of(archive.config, load)?;
+        let (mut model, keys) = model_of(archive.config, load)?;
         model.take_weights(&archive.weights)?;
-        model.compile_as(&compile)?;
+        model.compile_as(&compile, &keys)?;
         let state = weights::numbered(&archive.weights, "optimizer")?;
         model.take_state(&state.into_iter().map(|dataset| ("", dataset)).collect::<Vec<_>>());
         Ok(model)
@@ -31,9 +31,9 @@ impl Model {
             let text = "the file holds weights, but no model; make the model, then call `load_weights`";
             return Err(Error::format(text));
         };
-        let Read { mut model, .. } = model_of(config, load)?;
+        let (mut model, keys) = model_of(config, load)?;
         model.take_weights(file)?;
-        model.compile_as(&json("training_config")?.unwrap_or_default())?;
+        model.compile_as(&json("training_config")?.unwrap_or_default(), &keys)?;
         if let Some(group) = file.groups.get("optimizer_weights") {
             let state = legacy::variables(group)?;
             let state: Vec<_> = state.iter().map(|(name, dataset)| (&name[..], *dataset)).collect();

@@ -187,6 +187,8 @@ const IGNORED: &[&str] = &[
     "inbound_nodes",
     "optional",
     "_name",
+    "renorm_momentum",
+    "fill_value",
 ];
 
 /// Checks that no field of a file is dropped, unless it says what is so anyway.
@@ -209,7 +211,8 @@ fn nothing_lost(file: &Config, ours: &Config) -> Result<()> {
             Some(kept) => {
                 let config =
                     |value: &Value| -> Option<Map<String, Value>> { value.get("config")?.as_object().cloned() };
-                if let (true, Some(file), Some(ours)) = (is_layer(field), config(value), config(kept)) {
+                let inside = (config(value).filter(|config| !config.contains_key("layers")), config(kept));
+                if let (true, (Some(file), Some(ours))) = (is_layer(field), inside) {
                     nothing_lost(&file, &ours).map_err(|e| e.context(format!("its {field}")))?;
                 }
             }

@@ -152,6 +152,8 @@ impl Masks {
     fn argument(&mut self, writer: &mut Writer, mask: &Mask) -> Result<Argument> {
         Ok(match mask {
             Mask::None | Mask::Derived => Argument::Value(Value::Null),
+            // There are no calls; masks travel beside tensors.
+            _ if writer.network.sequential => Argument::Value(Value::Null),
             Mask::Removed => return Err(Error::unsupported("Keras does not let the mask of its input be taken away")),
             mask => self.made(writer, mask).map_or(Argument::Value(Value::Null), Argument::Tensor),
         })

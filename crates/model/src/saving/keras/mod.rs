@@ -12,8 +12,6 @@ mod masks;
 mod network;
 mod operation;
 mod order;
-#[cfg(test)]
-mod tests;
 mod write;
 
 use super::Load;
@@ -47,15 +45,8 @@ struct BuiltLayer {
     inner: Vec<BuiltLayer>,
 }
 
-/// What [`model_of`] makes.
-struct Read {
-    model: Model,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the graph has their order"))]
-    layers: Vec<BuiltLayer>,
-}
-
-/// The model of a description, its weights drawn anew, not compiled.
-fn model_of(mut value: Value, load: &Load) -> Result<Read> {
+/// The model of a description, its weights drawn anew, not compiled; and the names of outputs that are a dictionary, for [`Model::compile_as`].
+fn model_of(mut value: Value, load: &Load) -> Result<(Model, Vec<String>)> {
     // Some tools write the text of an object as a text.
     if let Value::String(inside) = &value {
         value = serde_json::from_str(inside).map_err(wrong)?;
@@ -76,7 +67,7 @@ fn model_of(mut value: Value, load: &Load) -> Result<Read> {
     let built = network.build(&options, None)?;
     built.graph.draw(0)?;
     let model = Model::of_shared(built.graph, &built.name, built.sequential).dtype_policy(options.policy);
-    Ok(Read { model, layers: built.layers })
+    Ok((model, network.output_keys))
 }
 
 /// The layer that a model inside of another layer is, by Keras's configuration of it.
@@ -88,7 +79,7 @@ pub(super) fn nested(config: Config, sequential: bool) -> Result<Nested> {
 }
 
 /// All weights in the order of a file's layers, as Keras's `model.weights`; shared ones once.
-#[cfg(any(test, feature = "keras"))]
+#[cfg(feature = "keras")]
 fn file_weights(layers: &[BuiltLayer]) -> Vec<&Weight> {
     fn collect<'a>(layers: &'a [BuiltLayer], all: &mut Vec<&'a Weight>) {
         for layer in layers {
@@ -138,8 +129,8 @@ impl Load {
     pub fn json(&self, text: &str) -> Result<Model> {
         let mut value: Value = serde_json::from_str(text).map_err(wrong)?;
         let compile = value.get_mut("compile_config").map(Value::take).unwrap_or_default();
-        let Read { mut model, .. } = model_of(value, self)?;
-        model.compile_as(&compile)?;
+        let (mut model, keys) = model_of(value, self)?;
+        model.compile_as(&compile, &keys)?;
         Ok(model)
     }
 }

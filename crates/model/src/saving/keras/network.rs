@@ -19,6 +19,8 @@ pub(super) struct Network {
     /// Of a `Functional`; empty in a `Sequential`, whose layers stand in a row.
     pub inputs: Vec<Place>,
     pub outputs: Vec<Place>,
+    /// What outputs are called that are a dictionary.
+    pub output_keys: Vec<String>,
     /// The shape with the batch axis that a `Sequential` without an input was built for.
     pub built: Option<Value>,
     /// Shapes with the batch axis and element types of tensors, where the network is to be written.
@@ -134,6 +136,10 @@ impl Network {
             trainable: config.get("trainable").and_then(Value::as_bool).unwrap_or(true),
             inputs: ends(config.get("input_layers"), &known)?,
             outputs: ends(config.get("output_layers"), &known)?,
+            output_keys: config
+                .get("output_layers")
+                .and_then(Value::as_object)
+                .map_or_else(Vec::new, |map| map.keys().cloned().collect()),
             built: config.remove("build_input_shape").filter(|shape| !shape.is_null()),
             layers,
             specs: HashMap::new(),

@@ -5,8 +5,8 @@ use super::{BuiltLayer, masks::Masks};
 use crate::DTypePolicy;
 use crate::config::Config;
 use crate::graph::{Graph, Nested, Node, Source, SymbolicTensor};
-use crate::layers::{ApplyMask, Layer, Operator};
-use ibex_core::{Error, Result};
+use crate::layers::{ApplyMask, Layer, Operator, dtype_name};
+use ibex_core::{Error, Result, Shape};
 use serde_json::{Map, Value, json};
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
@@ -64,6 +64,11 @@ fn policy_object(policy: DTypePolicy) -> Value {
 fn is<L: Layer>(node: &Node) -> Option<&L> {
     let any: &dyn Any = node.layer();
     any.downcast_ref::<L>()
+}
+
+/// The length of an axis, which may be any.
+fn length(length: &usize) -> Value {
+    if *length == Shape::ANY { Value::Null } else { Value::from(*length) }
 }
 
 /// Settings that Keras has as arguments of calls.
@@ -174,9 +179,8 @@ impl Writer<'_> {
     fn inputs(&mut self) {
         for (i, (input, name)) in self.graph.inputs.iter().zip(&self.graph.input_names).enumerate() {
             let batch = input.batch_size().map_or(Value::Null, Value::from);
-            let shape: Vec<Value> =
-                std::iter::once(batch).chain(input.shape().iter().map(|&d| Value::from(d))).collect();
-            let config = json!({"batch_shape": shape, "dtype": input.dtype().name(), "sparse": false, "ragged": false, "name": name});
+            let shape: Vec<Value> = std::iter::once(batch).chain(input.shape().iter().map(length)).collect();
+            let config = json!({"batch_shape": shape, "dtype": dtype_name(input.dtype()), "sparse": false, "ragged": false, "name": name});
             self.push("keras.layers", "InputLayer", None, name, config.as_object().cloned().unwrap_or_default());
             let place = Place { layer: name.clone(), node: 0, tensor: 0 };
             self.network.inputs.push(place.clone());
@@ -187,8 +191,8 @@ impl Writer<'_> {
     /// Notes where a tensor is, and what it is.
     fn keep(&mut self, source: Source, place: Place, tensor: &SymbolicTensor) {
         let batch = tensor.batch_size().map_or(Value::Null, Value::from);
-        let shape = std::iter::once(batch).chain(tensor.shape().iter().map(|&d| Value::from(d))).collect();
-        self.network.specs.insert(place.clone(), (shape, tensor.dtype().name()));
+        let shape = std::iter::once(batch).chain(tensor.shape().iter().map(length)).collect();
+        self.network.specs.insert(place.clone(), (shape, dtype_name(tensor.dtype())));
         self.places.insert(source, place);
     }
 
@@ -328,7 +332,10 @@ impl Writer<'_> {
         self.models_inside(&mut config)?;
         OF_CALLS.iter().for_each(|name| drop(config.remove(*name)));
         config.insert("name".into(), node.name().into());
-        config.insert("trainable".into(), trainable.into());
+        // Some classes without weights do not take it.
+        if !node.instance().any_weights().is_empty() {
+            config.insert("trainable".into(), trainable.into());
+        }
         let known = crate::layers::is_built_in(class);
         if known {
             config.insert("dtype".into(), policy_object(node.instance().policy().unwrap_or(self.policy)));

@@ -1,11 +1,10 @@
-//! A model's graph as an SVG file.
+//! A model's graph.
 
+use super::{Anchor, BLACK, Color, Drawing, Mark, Step};
 use crate::graph::Source;
 use crate::model::{Model, batched};
-use crate::plot::{escaped, write_svg};
 use ibex_core::Result;
 use std::collections::HashMap;
-use std::fmt::{self, Write as _};
 use std::path::Path;
 
 const LINE: f64 = 18.0;
@@ -13,6 +12,11 @@ const HEIGHT: f64 = 3.0 * LINE + 8.0;
 /// Between boxes, and between rows.
 const GAP: f64 = 24.0;
 const ROW: f64 = HEIGHT + 36.0;
+
+const LINES: Color = [0x88; 3];
+const BORDER: Color = [0x7a, 0x8c, 0xa3];
+const INPUT: Color = [0xfd, 0xeb, 0xd8];
+const LAYER: Color = [0xe3, 0xee, 0xfa];
 
 /// A box, or a point where a line passes a row.
 struct Item {
@@ -26,7 +30,7 @@ struct Item {
 }
 
 impl Model {
-    /// Draws the model's graph as an SVG file: a box for every input and every application of a layer, with name, class and shapes. A model inside is
+    /// Draws the model's graph as a file, SVG or, if its name ends in `.png`, PNG (feature `images`): a box for every input and every application of a layer, with name, class and shapes. A model inside is
     /// one box. The file is written whole or not at all.
     ///
     /// # Errors
@@ -34,21 +38,22 @@ impl Model {
     /// which case an old file is intact.
     #[doc(alias = "plot_model")]
     pub fn plot(&self, path: impl AsRef<Path>) -> Result<()> {
-        write_svg(path.as_ref(), &self.to_svg()?)
+        self.drawing()?.write(path.as_ref())
     }
 
-    /// The drawing that [`Model::plot`] writes.
+    /// The drawing that [`Model::plot`] writes, as SVG.
     ///
     /// # Errors
     /// The mistake of a layer that was added before.
     pub fn to_svg(&self) -> Result<String> {
+        Ok(super::svg::text(&self.drawing()?))
+    }
+
+    fn drawing(&self) -> Result<Drawing> {
         self.check()?;
         let mut items = passing(self.boxes());
         let width = place(&mut items);
-        let mut svg = String::new();
-        // Writing to a string can not fail.
-        let _ = draw(&items, width, &mut svg);
-        Ok(svg)
+        Ok(draw(&items, width))
     }
 
     /// Inputs and applications of layers, each in the first row below all that it takes.
@@ -139,41 +144,38 @@ fn place(items: &mut [Item]) -> f64 {
     width
 }
 
-fn draw(items: &[Item], width: f64, svg: &mut String) -> fmt::Result {
+fn draw(items: &[Item], width: f64) -> Drawing {
     let rows = items.iter().map(|item| item.row + 1).max().unwrap_or(0);
-    let height = rows as f64 * ROW - (ROW - HEIGHT) + 2.0 * GAP;
+    let mut drawing = Drawing::new(width, rows as f64 * ROW - (ROW - HEIGHT) + 2.0 * GAP, 13.0);
     let top = |item: &Item| GAP + item.row as f64 * ROW;
-    writeln!(
-        svg,
-        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13" fill="#333" text-anchor="middle">"##
-    )?;
-    writeln!(svg, r##"<rect width="100%" height="100%" fill="#fff"/>"##)?;
-    writeln!(
-        svg,
-        r##"<marker id="tip" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto"><path d="M0 0L8 4L0 8z"/></marker>"##
-    )?;
     for item in items {
         for from in item.from.iter().map(|&i| &items[i]) {
             let (x0, y0, x1, y1) = (from.x, top(from) + HEIGHT, item.x, top(item));
             let bend = (y1 - y0) / 2.0;
-            let curve = format!("M{x0} {y0}C{x0} {} {x1} {} {x1} {y1}", y0 + bend, y1 - bend);
-            let end = if item.text.is_empty() { format!("v{HEIGHT}\"") } else { "\" marker-end=\"url(#tip)\"".into() };
-            writeln!(svg, r##"<path fill="none" stroke="#888" stroke-width="1.5" d="{curve}{end}/>"##)?;
+            let curve = |end| vec![Step::Move([x0, y0]), Step::Curve([x0, y0 + bend], [x1, end - bend], [x1, end])];
+            if item.text.is_empty() {
+                let mut path = curve(y1);
+                path.push(Step::Line([x1, y1 + HEIGHT]));
+                drawing.line(path, LINES, 1.5);
+            } else {
+                // Not to be seen beside its tip.
+                drawing.line(curve(y1 - 4.0), LINES, 1.5);
+                let corners = [[x1, y1], [x1 - 5.0, y1 - 9.0], [x1 + 5.0, y1 - 9.0]];
+                drawing.marks.push(Mark::Tip { corners, color: LINES });
+            }
         }
     }
     for item in items.iter().filter(|item| !item.text.is_empty()) {
-        let (left, y) = (item.x - item.width / 2.0, top(item));
-        let fill = if item.from.is_empty() { "#fdebd8" } else { "#e3eefa" };
-        writeln!(
-            svg,
-            r##"<rect x="{left}" y="{y}" width="{}" height="{HEIGHT}" rx="5" fill="{fill}" stroke="#7a8ca3"/>"##,
-            item.width
-        )?;
+        let (corner, size) = ([item.x - item.width / 2.0, top(item)], [item.width, HEIGHT]);
+        let fill = if item.from.is_empty() { INPUT } else { LAYER };
+        drawing.marks.push(Mark::Box { corner, size, radius: 5.0, fill, border: BORDER });
         for (i, line) in item.text.iter().enumerate() {
-            let style = if i == 0 { r#" font-weight="bold""# } else { "" };
-            let y = y + LINE * (i + 1) as f64;
-            writeln!(svg, r#"<text x="{}" y="{y}"{style}>{}</text>"#, item.x, escaped(line))?;
+            let at = [item.x, corner[1] + LINE * (i + 1) as f64];
+            match i {
+                0 => drawing.bold(at, Anchor::Middle, 13.0, line),
+                _ => drawing.text(at, Anchor::Middle, BLACK, line),
+            }
         }
     }
-    writeln!(svg, "</svg>")
+    drawing
 }

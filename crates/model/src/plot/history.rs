@@ -1,10 +1,8 @@
-//! Learning curves as an SVG file.
+//! Learning curves.
 
+use super::{Anchor, BLACK, Color, Drawing, Mark, Step};
 use crate::history::History;
-use ibex_core::{Error, Result};
-use ibex_data::io::write_atomic;
-use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use ibex_core::Result;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -16,51 +14,42 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 36.0;
 const BOTTOM: f64 = 44.0;
 
-const TRAINING: &str = "#1f77b4";
-const VALIDATION: &str = "#e6550d";
+const TRAINING: Color = [0x1f, 0x77, 0xb4];
+const VALIDATION: Color = [0xe6, 0x55, 0x0d];
+const GRID: Color = [0xdd; 3];
 
 impl History {
-    /// Draws learning curves as an SVG file: a panel for the loss and for each metric, with training and validation. The file is written whole
-    /// or not at all.
+    /// Draws learning curves as a file, SVG or, if its name ends in `.png`, PNG (feature `images`): a panel for the loss and for each metric, with
+    /// training and validation. The file is written whole or not at all.
     ///
     /// # Errors
     /// `Unsupported` for a name that ends in another type of image; `Io` if the file system refuses, in which case an old file is intact.
     pub fn plot(&self, path: impl AsRef<Path>) -> Result<()> {
-        write_svg(path.as_ref(), &self.to_svg())
+        self.drawing().write(path.as_ref())
     }
 
-    /// The drawing that [`History::plot`] writes.
+    /// The drawing that [`History::plot`] writes, as SVG.
     pub fn to_svg(&self) -> String {
-        let mut svg = String::new();
-        // Writing to a string can not fail.
-        let _ = self.draw(&mut svg);
-        svg
+        super::svg::text(&self.drawing())
     }
 
-    fn draw(&self, svg: &mut String) -> fmt::Result {
+    fn drawing(&self) -> Drawing {
         // The loss first, then metrics by name; validation values stand beside their own.
         let base = |name: &str| name.strip_prefix("val_").unwrap_or(name).to_string();
         let mut panels: Vec<String> = self.history.keys().map(|name| base(name)).collect();
         panels.sort_by_key(|name| (name != "loss", name.clone()));
         panels.dedup();
-        let width = WIDTH * panels.len().max(1) as f64;
-        writeln!(
-            svg,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" viewBox="0 0 {width} {HEIGHT}" font-family="sans-serif" font-size="12" fill="#333">"##
-        )?;
-        writeln!(svg, r##"<rect width="100%" height="100%" fill="#fff"/>"##)?;
+        let mut drawing = Drawing::new(WIDTH * panels.len().max(1) as f64, HEIGHT, 12.0);
         for (i, name) in panels.iter().enumerate() {
-            writeln!(svg, r#"<g transform="translate({} 0)">"#, WIDTH * i as f64)?;
             let curves =
                 [("training", TRAINING, self.get(name)), ("validation", VALIDATION, self.get(&format!("val_{name}")))];
-            self.panel(svg, name, &curves)?;
-            writeln!(svg, "</g>")?;
+            self.panel(&mut drawing, WIDTH * i as f64, name, &curves);
         }
-        writeln!(svg, "</svg>")
+        drawing
     }
 
-    fn panel(&self, svg: &mut String, name: &str, curves: &[(&str, &str, &[f64])]) -> fmt::Result {
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+    fn panel(&self, drawing: &mut Drawing, start: f64, name: &str, curves: &[(&str, Color, &[f64])]) {
+        let (left, right, bottom) = (start + LEFT, start + WIDTH - RIGHT, HEIGHT - BOTTOM);
         let finite = || curves.iter().flat_map(|c| c.2).copied().filter(|v| v.is_finite());
         let (lo, hi) = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
         let (lo, hi) = if lo > hi { (0.0, 1.0) } else { (lo, hi) };
@@ -70,50 +59,44 @@ impl History {
         let epochs = self.epoch.len().max(1) as f64;
         // A lone epoch stands in the middle.
         let (first, last) = if epochs > 1.0 { (1.0, epochs) } else { (0.5, 1.5) };
-        let x = |epoch: f64| LEFT + (epoch - first) / (last - first) * (right - LEFT);
+        let x = |epoch: f64| left + (epoch - first) / (last - first) * (right - left);
         let y = |value: f64| bottom - (value - lo) / (hi - lo) * (bottom - TOP);
 
-        writeln!(svg, r#"<text x="{LEFT}" y="22" font-size="15" font-weight="bold">{}</text>"#, escaped(name))?;
+        drawing.bold([left, 22.0], Anchor::Start, 15.0, name);
         let (values, decimals) = ticks(lo..=hi, 0.0);
         for value in values {
             let at = y(value);
-            writeln!(svg, r##"<path d="M{LEFT} {at:.1}H{right}" stroke="#ddd"/>"##)?;
-            writeln!(
-                svg,
-                r#"<text x="{}" y="{:.1}" text-anchor="end">{value:.decimals$}</text>"#,
-                LEFT - 6.0,
-                at + 4.0
-            )?;
+            drawing.line([Step::Move([left, at]), Step::Line([right, at])], GRID, 1.0);
+            drawing.text([left - 6.0, at + 4.0], Anchor::End, BLACK, format!("{value:.decimals$}"));
         }
         for epoch in ticks(first..=last, 1.0).0 {
             let at = x(epoch);
-            writeln!(svg, r##"<path d="M{at:.1} {bottom}v5" stroke="#333"/>"##)?;
-            writeln!(svg, r#"<text x="{at:.1}" y="{}" text-anchor="middle">{epoch}</text>"#, bottom + 18.0)?;
+            drawing.line([Step::Move([at, bottom]), Step::Line([at, bottom + 5.0])], BLACK, 1.0);
+            drawing.text([at, bottom + 18.0], Anchor::Middle, BLACK, epoch.to_string());
         }
-        writeln!(svg, r##"<path d="M{LEFT} {TOP}V{bottom}H{right}" fill="none" stroke="#333"/>"##)?;
-        let middle = (LEFT + right) / 2.0;
-        writeln!(svg, r#"<text x="{middle}" y="{}" text-anchor="middle">epoch</text>"#, HEIGHT - 8.0)?;
+        let axes = [Step::Move([left, TOP]), Step::Line([left, bottom]), Step::Line([right, bottom])];
+        drawing.line(axes, BLACK, 1.0);
+        drawing.text([(left + right) / 2.0, HEIGHT - 8.0], Anchor::Middle, BLACK, "epoch");
 
         let mut legend = right;
-        for (label, color, values) in curves.iter().rev().filter(|c| !c.2.is_empty()) {
+        for &(label, color, values) in curves.iter().rev().filter(|c| !c.2.is_empty()) {
             // A value that is no number leaves a gap.
-            let mut path = String::new();
+            let mut path = Vec::new();
             let mut pen_down = false;
             for (i, &value) in values.iter().enumerate() {
                 if value.is_finite() {
-                    let (px, py) = (x(i as f64 + 1.0), y(value));
-                    write!(path, "{}{px:.1} {py:.1}", if pen_down { 'L' } else { 'M' })?;
-                    writeln!(svg, r#"<circle cx="{px:.1}" cy="{py:.1}" r="2.5" fill="{color}"/>"#)?;
+                    let at = [x(i as f64 + 1.0), y(value)];
+                    path.push(if pen_down { Step::Line(at) } else { Step::Move(at) });
+                    drawing.marks.push(Mark::Dot { at, radius: 2.5, color });
                 }
                 pen_down = value.is_finite();
             }
             if !path.is_empty() {
-                writeln!(svg, r#"<path d="{path}" fill="none" stroke="{color}" stroke-width="2"/>"#)?;
+                drawing.line(path, color, 2.0);
             }
-            writeln!(svg, r#"<text x="{legend}" y="22" text-anchor="end" fill="{color}">{label}</text>"#)?;
+            drawing.text([legend, 22.0], Anchor::End, color, label);
             legend -= 72.0;
         }
-        Ok(())
     }
 }
 
@@ -125,22 +108,6 @@ fn ticks(range: RangeInclusive<f64>, least: f64) -> (Vec<f64>, usize) {
     let step = power * [1.0, 2.0, 5.0, 10.0].into_iter().find(|m| m * power >= rough * 0.999).unwrap_or(10.0);
     let values = ((lo / step).ceil() as i64..=(hi / step).floor() as i64).map(|i| i as f64 * step).collect();
     (values, (-step.log10().floor()).clamp(0.0, 9.0) as usize)
-}
-
-/// Writes a drawing, unless the name says that another type is wanted.
-pub(crate) fn write_svg(path: &Path, svg: &str) -> Result<()> {
-    let other = ["png", "pdf", "jpg", "jpeg", "dot"];
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    if other.contains(&extension.to_lowercase().as_str()) {
-        let text = format!("can not write {}: drawings are SVG; give a name that ends in .svg", path.display());
-        return Err(Error::unsupported(text));
-    }
-    write_atomic(path, |file| file.write_all(svg.as_bytes()))
-}
-
-/// Text between tags.
-pub(crate) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// Little-endian numbers of `size` bytes.
+    /// Numbers of `size` bytes.
     ///
     /// # Errors
     /// `Unsupported` if there are none of that size.

@@ -63,7 +63,13 @@ impl<R: Read + Seek> Reader<R> {
         let Some(start) = member.data_start().filter(|_| member.compression() == CompressionMethod::Stored) else {
             return Ok(None);
         };
-        let len = std::io::copy(&mut member, &mut std::io::sink()).map_err(damaged).map_err(inside)?;
+        let (mut len, mut buffer) = (0, vec![0; 1 << 18]);
+        loop {
+            match member.read(&mut buffer).map_err(damaged).map_err(inside)? {
+                0 => break,
+                read => len += read as u64,
+            }
+        }
         Ok(Some((start, len)))
     }
 

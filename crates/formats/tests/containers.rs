@@ -264,3 +264,26 @@ fn numbers_that_tensors_do_not_have() -> Result<()> {
     }
     Ok(())
 }
+
+/// A file that is not read at once, with arrays that are read in pieces.
+#[test]
+fn large_arrays() -> Result<()> {
+    let numbers = |n: usize| Data::F32((0..n).map(|i| i as f32).collect());
+    let mut file = Group::default();
+    for shape in [vec![301, 257], vec![150_001], vec![1, 2, 50_000], vec![70_000, 3, 1]] {
+        let name = shape.iter().map(|axis| axis.to_string()).collect::<Vec<_>>().join("x");
+        file.datasets.insert(name, Dataset::new(shape.clone(), numbers(shape.iter().product())));
+    }
+    let path = std::env::temp_dir().join(format!("ibex-formats-{}.h5", std::process::id()));
+    file.save(&path)?;
+    let size = std::fs::metadata(&path).expect("the file").len();
+    assert!(size == file.plan()?.size() && size > 2 << 20);
+    let again = Group::open(&path)?;
+    for (name, dataset) in file.arrays() {
+        let other = again.dataset(&name).expect(&name);
+        assert_eq!(dataset.shape, other.shape);
+        assert!(dataset.read()? == other.read()?, "{name}");
+    }
+    std::fs::remove_file(&path).expect("the file");
+    Ok(())
+}

@@ -57,8 +57,8 @@ impl Placed<'_> {
 }
 
 impl Model {
-    /// Replaces the weights by those of a file: Keras's `.weights.h5`, `.h5` and `.keras`, NumPy's `.npz`, or `.safetensors`, whatever its name is. Files of
-    /// whole models will do, their architecture is not looked at. Every weight must be there with its shape; if not, no weight is changed.
+    /// Replaces the weights by those of a file: Keras's `.weights.h5`, `.h5` and `.keras`, NumPy's `.npz`, or `.safetensors`, whatever its name is.
+    /// Files of whole models will do, their architecture is not looked at. Every weight must be there with its shape; if not, no weight is changed.
     ///
     /// In files of Keras layers are told apart by their class and their order, in `.h5` files of Keras 2 by their order alone. `.npz` and
     /// `.safetensors` have the weights by name: `dense/kernel`.
@@ -263,8 +263,8 @@ mod write {
     use std::io::Write;
 
     impl Model {
-        /// Writes the weights alone, whole or not at all, as the file's name says: `.weights.h5` as Keras 3 does it, other `.h5` as Keras 2, `.npz`, or
-        /// `.safetensors`. Keras reads the first two.
+        /// Writes the weights alone, whole or not at all, as the file's name says: `.weights.h5` as Keras 3 does it, other `.h5` as Keras 2, `.npz`,
+        /// or `.safetensors`. Keras reads the first two.
         ///
         /// # Errors
         /// `Value` for another ending; `Io` if the file system refuses, in which case an old file is intact; whatever the device reports.

@@ -17,7 +17,7 @@ const MAX_DEPTH: usize = 64;
 /// Files up to this size are read at once.
 const SMALL: u64 = 1 << 20;
 /// Arrays above this size are read in pieces if they are not compressed, so that no second copy is made of them.
-const PIECE: usize = 8 << 20;
+const PIECE: usize = 64 << 10;
 /// The decoded form of a file may be larger than the file by compression only, and not without end.
 const EXPANSION: u64 = 1100;
 const MAX_EXPANDED: u64 = 256 << 20;

@@ -1,7 +1,7 @@
 //! Files of Keras 2, which Keras 3 still writes as `.h5`.
 //!
-//! A file of weights has a group for each layer; attributes say in which order layers and their weights are. A file of a whole model has such a tree in
-//! `model_weights`, the model as JSON in attributes, and the optimizer's variables in `optimizer_weights`.
+//! A file of weights has a group for each layer; attributes say in which order layers and their weights are. A file of a whole model has such a tree
+//! in `model_weights`, the model as JSON in attributes, and the optimizer's variables in `optimizer_weights`.
 
 use crate::hdf5::{Attribute, Dataset, Group};
 use crate::keras::KERAS_VERSION;

@@ -1,7 +1,8 @@
 //! Where Keras puts variables in an HDF5 file.
 //!
-//! Keras 3 (`model.weights.h5`, `*.weights.h5`) walks the model's objects: `/layers/dense_1/vars/0` is the first variable of the second layer of class
-//! `Dense`, whatever the user calls it. [`tree`] makes the file of variables in the order of the model, [`find`] finds them again. `/optimizer/vars/<i>` are the optimizer's ([`numbered`]).
+//! Keras 3 (`model.weights.h5`, `*.weights.h5`) walks the model's objects: `/layers/dense_1/vars/0` is the first variable of the second layer of
+//! class `Dense`, whatever the user calls it. [`tree`] makes the file of variables in the order of the model, [`find`] finds them again.
+//! `/optimizer/vars/<i>` are the optimizer's ([`numbered`]).
 //!
 //! Keras 2, and `.h5` files of Keras 3, have a group for each layer under its own name, and lists of names as attributes: [`legacy`].
 

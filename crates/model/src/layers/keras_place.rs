@@ -4,8 +4,8 @@ use super::Layer;
 use crate::model::snake_case;
 use std::collections::HashMap;
 
-/// The names of objects in one list, such as a model's layers: the class in snake case, from the second of a class on with a number. What the user calls
-/// them does not matter.
+/// The names of objects in one list, such as a model's layers: the class in snake case, from the second of a class on with a number. What the user
+/// calls them does not matter.
 #[derive(Debug, Default)]
 pub(crate) struct Names(HashMap<String, usize>);
 

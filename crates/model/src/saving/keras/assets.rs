@@ -6,7 +6,8 @@ use ibex_core::Result;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Puts the vocabularies of an archive's `assets` into the description of the model that stands at `place` there: at no place, or at `layers/sequential/`.
+/// Puts the vocabularies of an archive's `assets` into the description of the model that stands at `place` there: at no place, or at
+/// `layers/sequential/`.
 pub(super) fn take(model: &mut Value, place: &str, assets: &BTreeMap<String, Vec<u8>>) -> Result<()> {
     let mut names = Names::default();
     let layers = model.get_mut("config").and_then(|config| config.get_mut("layers")).and_then(Value::as_array_mut);

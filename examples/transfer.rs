@@ -1,5 +1,5 @@
-//! Transfer learning: a network that Keras trained on the digits 0 to 4 learns the digits 5 to 9 from ten pictures of each. Its convolutions stay as
-//! they are, the last layer is new. `cargo run --release --example transfer [-- FILE]`; FILE is a model of Keras 3 with a layer called `features`, and ships
+//! Transfer learning: a network that Keras trained on the digits 0 to 4 learns the digits 5 to 9 from three pictures of each. Its convolutions stay as
+//! they are, the last layer is new. `cargo run --release --example transfer [-- FILE]`; FILE is a model of Keras 3 with a layer called `flatten`, and ships
 //! with Ibex (examples/data/digits-0-to-4.py makes it). The digits ship with Ibex too.
 
 use ibex::prelude::*;
@@ -23,13 +23,13 @@ fn five_to_nine(digits: &Dataset, most: usize) -> ibex::Result<Dataset> {
 fn main() -> ibex::Result<()> {
     let path = std::env::args().nth(1).unwrap_or("examples/data/digits-0-to-4.keras".to_string());
     let digits = ibex::data::mnist_subset()?;
-    let (train, test) = (five_to_nine(&digits.train, 10)?, five_to_nine(&digits.test, usize::MAX)?);
+    let (train, test) = (five_to_nine(&digits.train, 3)?, five_to_nine(&digits.test, usize::MAX)?);
     println!("{} pictures to train, {} to test", train.len(), test.len());
 
-    // All up to the layer `features`, frozen, and a new layer on top.
+    // All up to the layer `flatten`, frozen, and a new layer on top.
     let trained = Model::load(path)?;
     trained.set_trainable(false);
-    let logits = Dense::new(5).named("head").apply(trained.get_layer("features")?.output());
+    let logits = Dense::new(5).named("head").apply(trained.get_layer("flatten")?.output());
     let mut model = Model::new(trained.inputs(), &logits)?;
     println!("{}", model.summary());
     let transferred = accuracy(&mut model, &train, &test)?;
@@ -45,6 +45,6 @@ fn main() -> ibex::Result<()> {
 /// Trains, and gives the share of test digits that are right, in percent.
 fn accuracy(model: &mut Model, train: &Dataset, test: &Dataset) -> ibex::Result<f64> {
     model.compile(Adam::new(5e-3), SparseCategoricalCrossentropy::from_logits(), [Accuracy::new()])?;
-    model.fit(train, Fit::epochs(60).batch_size(10).verbose(0))?;
+    model.fit(train, Fit::epochs(60).batch_size(5).verbose(0))?;
     Ok(100.0 * model.evaluate(test, 256)?["accuracy"])
 }

@@ -47,15 +47,15 @@ fn nested() -> Result<Model> {
     let deep = Sequential::new([6, 3]).add(Dense::new(4)).add(PReLU::new().shared_axes([1]));
     let frozen = Dense::new(3).activation(Relu).trainable(false);
     let x = Input::new([6, 4]).named("inner");
-    let y = deep.apply(&frozen.apply(&BatchNormalization::new().apply(&x)));
+    let y = deep.apply(frozen.apply(BatchNormalization::new().apply(&x)));
     let inner = Model::new(&x, &y)?;
     let steps = Input::new([6, 4]).named("steps");
     let x = Normalization::new().apply(&steps);
     let x = Add::new().apply([&x, &MultiHeadAttention::new(2, 3).apply([&x, &x])]);
     let x = LayerNormalization::new().apply(&(inner.apply(&x) + &x));
-    let x = GlobalAveragePooling1D::new().apply(&Attention::new().use_scale(true).apply([&x, &x]));
+    let x = GlobalAveragePooling1D::new().apply(Attention::new().use_scale(true).apply([&x, &x]));
     let outputs = [Dense::new(2).named("first").apply(&x), Dense::new(1).named("second").apply(&x)];
-    Model::new(&steps, &Concatenate::new().apply([&outputs[0], &outputs[1]]))
+    Model::new(&steps, Concatenate::new().apply([&outputs[0], &outputs[1]]))
 }
 
 fn space() -> Model {

@@ -8,7 +8,9 @@ pub(crate) use native::{dtype_to, view_dtype};
 pub(crate) use native::{graph_config, nested_from_config};
 
 use crate::model::Model;
-use ibex_core::{Error, Result};
+#[cfg(not(feature = "keras"))]
+use ibex_core::Error;
+use ibex_core::Result;
 use ibex_data::io::failed;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -129,7 +131,7 @@ fn without_keras() -> Error {
 
 impl Model {
     /// Writes the model with its weights, compile settings and optimizer state to one file, whole or not at all, as the file's name says: `.safetensors` in
-    /// our own format, which has the state of random numbers too; `.keras` as Keras 3 does it, `.h5` as Keras 2. Not there in a browser, where it is
+    /// our own format, which has the state of random numbers too; `.keras` as Keras 3 does it, `.h5` as Keras 2, `.onnx` for predictions elsewhere. Not there in a browser, where it is
     /// `to_bytes().await`.
     ///
     /// # Errors
@@ -145,9 +147,7 @@ impl Model {
             Some("h5" | "hdf5") => self.to_hdf5().and_then(|file| file.save(path)),
             #[cfg(not(feature = "keras"))]
             Some("keras" | "h5" | "hdf5") => Err(without_keras()),
-            Some("onnx") => {
-                Err(Error::unsupported("files of type .onnx are not written here; save to .keras or .safetensors"))
-            }
+            Some("onnx") => self.export(path),
             _ => ibex_core::backend::block_on(self.to_bytes())
                 .and_then(|bytes| ibex_data::io::write_atomic(path, |file| std::io::Write::write_all(file, &bytes))),
         };

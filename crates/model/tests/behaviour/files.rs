@@ -97,6 +97,8 @@ fn files_that_can_not_be_written_or_read() -> Result<()> {
     assert!(Model::load(&path).is_err_and(|e| e.kind() == ErrorKind::Io && e.to_string().contains("none")));
     let unknown = model.save(folder.0.join("m.kears"));
     assert!(unknown.is_err_and(|e| e.kind() == ErrorKind::Value && e.to_string().contains(".safetensors, .keras")));
+    let keras = folder.0.join("none").join("m.keras");
+    assert!(model.save(&keras).is_err_and(|e| e.kind() == ErrorKind::Io && e.to_string().contains("none")));
     // A disk that is full: the old file stays.
     #[cfg(target_os = "linux")]
     if std::path::Path::new("/dev/full").exists() {

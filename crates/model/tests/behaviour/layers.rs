@@ -95,7 +95,6 @@ fn shapes() {
         (Sequential::new([3]).add(BatchNormalization::new().axis(2)), "axis 2"),
         (Sequential::new([3]).add(LSTM::new(2)), "sequences"),
         (Sequential::new([3, 2]).add(LSTM::new(0)), "units"),
-        (Sequential::new([3]).add(Embedding::new(4, 2)), "with_dtype"),
     ] {
         let error = output(model).expect_err(word);
         assert!(error.contains(word) && error.contains("layers.rs"), "{word}: {error}");

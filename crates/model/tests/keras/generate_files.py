@@ -67,7 +67,7 @@ def trained():
     c = layers.Concatenate()([h, layers.LSTM(3)(layers.Dense(4, trainable=False)(i))])
     m = keras.Model([v, i], [layers.Dense(2, name="size")(c), layers.Dense(1, activation="sigmoid", name="flag")(c * 0.5)], name="trained")
     m.compile(keras.optimizers.RMSprop(keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.9), momentum=0.5, centered=True),
-              {"size": keras.losses.Huber(0.5), "flag": "binary_crossentropy"}, loss_weights={"size": 1.0, "flag": 0.3},
+              {"size": keras.losses.LogCosh(), "flag": "binary_crossentropy"}, loss_weights={"size": 1.0, "flag": 0.3},
               metrics={"size": ["mae"], "flag": ["accuracy", keras.metrics.AUC()]})
     x = [rng.normal(size=(24, 5)).astype("float32"), rng.normal(size=(24, 6, 4)).astype("float32")]
     y = [rng.normal(size=(24, 2)).astype("float32"), rng.integers(0, 2, (24, 1)).astype("float32")]

@@ -23,7 +23,7 @@ fn main() -> ibex::Result<()> {
         .add(Conv2DTranspose::new(16, 3).strides(2).padding(Padding::Same).activation(Relu))
         .add(Conv2DTranspose::new(1, 3).strides(2).padding(Padding::Same).activation(Sigmoid));
     let image = Input::new([28, 28, 1]);
-    let mut autoencoder = Model::new(&image, &decoder.apply(&encoder.apply(&image)))?;
+    let mut autoencoder = Model::new(&image, decoder.apply(encoder.apply(&image)))?;
     autoencoder.compile(Adam::new(2e-3), BinaryCrossentropy::new(), [metrics::MeanSquaredError::new()])?;
     println!("{}", autoencoder.summary());
     autoencoder.fit((train, train), Fit::epochs(20).batch_size(64).validation((test, test)))?;

@@ -33,7 +33,7 @@ fn main() -> ibex::Result<()> {
     for (filters, strides) in [(32, 2), (64, 2)] {
         x = block(&x, filters, strides);
     }
-    let logits = Dense::new(10).apply(&Dropout::new(0.2).apply(&GlobalAveragePooling2D::new().apply(&x)));
+    let logits = Dense::new(10).apply(Dropout::new(0.2).apply(GlobalAveragePooling2D::new().apply(&x)));
     let mut model = Model::new(&image, &logits)?;
 
     const EPOCHS: usize = 8;

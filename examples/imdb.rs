@@ -25,8 +25,8 @@ fn main() -> ibex::Result<()> {
 
     let words = Input::with_dtype([LENGTH], DType::I32).named("words");
     let vectors = Embedding::new(WORDS as usize, 64).apply(&words);
-    let meaning = LSTM::new(64).apply(&Dropout::new(0.3).apply(&vectors));
-    let positive = Dense::new(1).activation(Sigmoid).named("positive").apply(&Dropout::new(0.3).apply(&meaning));
+    let meaning = LSTM::new(64).apply(Dropout::new(0.3).apply(&vectors));
+    let positive = Dense::new(1).activation(Sigmoid).named("positive").apply(Dropout::new(0.3).apply(&meaning));
     let mut model = Model::new(&words, &positive)?;
     model.compile(Adam::new(1e-3), BinaryCrossentropy::new(), [BinaryAccuracy::new()])?;
     println!("{}", model.summary());

@@ -10,6 +10,9 @@ const HELD_OUT: usize = 24;
 fn main() -> ibex::Result<()> {
     let path = std::env::args().nth(1).unwrap_or("examples/data/airline-passengers.csv".to_string());
     let passengers: Vec<f32> = Table::from_csv(path)?.numbers(&["Passengers"])?.to_vec()?;
+    if passengers.len() < HELD_OUT + 3 * YEAR {
+        return Err(ibex::Error::value(format!("{} months are too few; give five years or more", passengers.len())));
+    }
     let (known, future) = passengers.split_at(passengers.len() - HELD_OUT);
 
     // Growth from month to month has no trend, unlike the numbers themselves: log p[t] - log p[t - 1]. From a year of it the next year follows.

@@ -117,10 +117,12 @@ impl Tensor {
             return both(Tensor::poisoned(Error::shape(message)));
         }
         let here = Tensor::iota(self.shape(), -1);
+        // Minus infinity, or the least integer.
+        let least = Tensor::full([], f64::NEG_INFINITY, self.dtype());
         let mut left = Tensor::full(self.shape(), 1.0, DType::Bool);
         let (mut values, mut indices) = (Vec::new(), Vec::new());
         for _ in 0..k {
-            let max = left.select(self, f64::NEG_INFINITY).reduce(Reduce::Max, &[-1]);
+            let max = left.select(self, &least).reduce(Reduce::Max, &[-1]);
             let candidate = self.ge(&max).or(self.ne(self)).and(&left);
             let index = candidate.select(&here, self.dim(-1) as f64).min(&[-1]);
             left = left.and(here.ne(index.unsqueeze(-1)));

@@ -82,7 +82,7 @@ fn shapes() {
     assert_eq!(output(Sequential::new([5, 3]).add(LSTM::new(7))), Ok(vec![7]));
     assert_eq!(output(Sequential::with_dtype([5], DType::I32).add(Embedding::new(10, 3))), Ok(vec![5, 3]));
     for (model, word) in [
-        (Sequential::new([9, 8]).add(Conv2D::new(4, 3)), "(2, 9, 8)"),
+        (Sequential::new([9, 8]).add(Conv2D::new(4, 3)), "(None, 9, 8)"),
         (Sequential::new([2, 8, 1]).add(Conv2D::new(4, 3)), "same"),
         (Sequential::new([8, 8, 3]).add(Conv2D::new(4, 3).groups(2)), "2 groups"),
         (Sequential::new([8, 8, 3]).add(Conv2D::new(4, 0)), "at least 1"),

@@ -5,6 +5,8 @@ mod callbacks;
 mod common;
 mod conv;
 #[cfg(feature = "keras")]
+mod damaged;
+#[cfg(feature = "keras")]
 mod files;
 mod fixture;
 mod initializers;

@@ -20,7 +20,8 @@ impl Random {
 fn files() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders =
-        ["tests/keras/weights", "tests/keras/files", "../formats/tests/files", "../../../shared/keras-samples"].map(|at| root.join(at));
+        ["tests/keras/weights", "tests/keras/files", "../formats/tests/files", "../../../shared/keras-samples"]
+            .map(|at| root.join(at));
     let list = |folder: &PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut files: Vec<PathBuf> = folders.iter().flat_map(list).collect();
     files.retain(|file| {

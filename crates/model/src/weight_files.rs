@@ -46,11 +46,11 @@ impl Placed<'_> {
 
     /// Takes the numbers of `dataset`, which fit.
     fn set(&self, dataset: &Dataset) -> Result<()> {
-        let data = dataset.read()?;
+        let data = dataset.read()?.into_owned();
         let variable = &self.weight.variable;
         let set = match data.dtype() == variable.dtype() {
-            true => variable.set(&data),
-            false => variable.set(&Data::from_f64(variable.dtype(), &data.to_f64())),
+            true => variable.set_owned(data),
+            false => variable.set_owned(Data::from_f64(variable.dtype(), &data.to_f64())),
         };
         set.map_err(|e| e.context(format!("layer {}", self.node.name())))
     }

@@ -5,6 +5,7 @@ use crate::backend::Buffer;
 use crate::device::Device;
 use crate::graph::Op;
 use crate::{DType, Data, Error, Result, Shape};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -145,6 +146,20 @@ impl Variable {
     /// `Shape` or `DType` if there are not as many numbers as elements, or of another type; whatever the device reports.
     #[track_caller]
     pub fn set(&self, data: &Data) -> Result<()> {
+        self.replace(Cow::Borrowed(data))
+    }
+
+    /// [`Variable::set`], which copies nothing where the variable has no device memory yet.
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    pub fn set_owned(&self, data: Data) -> Result<()> {
+        self.replace(Cow::Owned(data))
+    }
+
+    #[track_caller]
+    fn replace(&self, data: Cow<Data>) -> Result<()> {
         if data.len() != self.shape().elements() || data.dtype() != self.dtype() {
             let (name, shape) = (self.name(), self.shape());
             let text =
@@ -165,7 +180,7 @@ impl Variable {
                 .backend()
                 .write(&stored.0.buffer, bytes.len(), &mut |out| out.copy_from_slice(bytes));
         }
-        *value = Tensor::from_data(data.clone(), self.shape());
+        *value = Tensor::from_data(data.into_owned(), self.shape());
         Ok(())
     }
 

@@ -373,7 +373,9 @@ impl Model {
         match tensors.keys().find(|name| !known(name)) {
             Some(name) => Err(Error::format(format!("the file has a tensor {name} that no layer of its model has"))),
             // Nothing is changed before all of it is known to fit.
-            None => found.into_iter().try_for_each(|(v, dtype, view)| v.set(&Data::from_bytes(dtype, view.data())?)),
+            None => {
+                found.into_iter().try_for_each(|(v, dtype, view)| v.set_owned(Data::from_bytes(dtype, view.data())?))
+            }
         }
     }
 }

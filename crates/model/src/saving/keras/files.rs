@@ -92,5 +92,9 @@ impl Model {
 }
 
 fn set(variable: &Variable, dataset: &Dataset) -> Result<()> {
-    variable.set(&Data::from_f64(variable.dtype(), &dataset.read()?.to_f64()))
+    let data = dataset.read()?.into_owned();
+    match data.dtype() == variable.dtype() {
+        true => variable.set_owned(data),
+        false => variable.set_owned(Data::from_f64(variable.dtype(), &data.to_f64())),
+    }
 }

@@ -100,12 +100,19 @@ impl Device {
         if let Some(data) = tensor.data() {
             return Ok(Data::clone(data));
         }
-        let stored = match tensor.op() {
+        self.computed(&tensor)?.read(0..tensor.shape().elements(), tensor.dtype()).await
+    }
+
+    /// The memory that holds a tensor's value, computed if need be.
+    fn computed(&self, tensor: &Tensor) -> Result<Stored> {
+        let held = match tensor.op() {
             Op::Stored(_) => tensor.clone(),
-            _ => self.eval(std::slice::from_ref(&tensor))?.remove(0),
+            _ => self.eval(std::slice::from_ref(tensor))?.remove(0),
         };
-        let Op::Stored(stored) = stored.op() else { return Err(Error::device("eval did not store its result")) };
-        stored.read(tensor.shape(), tensor.dtype()).await
+        match held.op() {
+            Op::Stored(stored) => Ok(stored.clone()),
+            _ => Err(Error::device("eval did not store its result")),
+        }
     }
 
     /// [`Device::read`], waiting for it. Not there in a browser.
@@ -115,6 +122,25 @@ impl Device {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn read_now(&self, tensor: &Tensor) -> Result<Data> {
         crate::backend::block_on(self.read(tensor))
+    }
+
+    /// Hands the numbers of a tensor to `take` in order, at most `most` elements at a time, so that a large tensor needs little host memory;
+    /// one that lies in host memory is handed over whole. Not there in a browser.
+    ///
+    /// # Errors
+    /// As [`Device::eval`]; the first of `take`.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_parts(&self, tensor: &Tensor, most: usize, mut take: impl FnMut(&Data) -> Result<()>) -> Result<()> {
+        let tensor = tensor.check()?;
+        if let Some(data) = tensor.data() {
+            return take(data);
+        }
+        let (stored, elements) = (self.computed(tensor)?, tensor.shape().elements());
+        for start in (0..elements).step_by(most.max(1)) {
+            let part = start..elements.min(start.saturating_add(most.max(1)));
+            take(&crate::backend::block_on(stored.read(part, tensor.dtype()))?)?;
+        }
+        Ok(())
     }
 
     /// The numbers of a tensor as a vector.

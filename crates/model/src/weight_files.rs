@@ -254,12 +254,14 @@ fn is_zip(start: &[u8]) -> bool {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-mod write {
+pub(crate) mod write {
     use super::*;
-    use ibex_core::{Device, Shape};
+    use ibex_core::{Device, Variable};
     use ibex_data::io::write_atomic;
+    use ibex_formats::hdf5::Values;
     use ibex_formats::weights::Object;
     use safetensors::tensor::TensorView;
+    use std::borrow::Cow;
     use std::io::Write;
 
     impl Model {
@@ -311,7 +313,7 @@ mod write {
             }));
             let device = self.open()?;
             let placed = self.placed();
-            weights::tree(&objects, placed.into_iter().map(|p| (p.place.clone(), dataset(&device, p.weight))))
+            weights::tree(&objects, placed.into_iter().map(|p| (p.place.clone(), dataset(&device, &p.weight.variable))))
         }
 
         /// The tree of Keras 2's files of weights, likewise.
@@ -323,7 +325,8 @@ mod write {
             layers.extend(inputs.map(|name| legacy::Layer { name: name.clone(), weights: Vec::new() }));
             for node in self.layers().iter().filter(|node| is_keras_layer(node.layer())) {
                 let own = own.next_if(|own| own.first().is_some_and(|p| p.node.name() == node.name()));
-                let weight = |p: Placed| (format!("{}/{}", self.name(), p.name()), dataset(&device, p.weight));
+                let weight =
+                    |p: Placed| (format!("{}/{}", self.name(), p.name()), dataset(&device, &p.weight.variable));
                 let weights = own.unwrap_or_default().into_iter().map(weight).collect();
                 layers.push(legacy::Layer { name: node.name().into(), weights });
             }
@@ -332,7 +335,7 @@ mod write {
 
         fn named_datasets(&self) -> Result<Vec<(String, Dataset)>> {
             let device = self.open()?;
-            Ok(self.by_name().into_iter().map(|p| (p.name(), dataset(&device, p.weight))).collect())
+            Ok(self.by_name().into_iter().map(|p| (p.name(), dataset(&device, &p.weight.variable))).collect())
         }
 
         fn save_safetensors(&self, path: &Path) -> Result<()> {
@@ -351,10 +354,25 @@ mod write {
         }
     }
 
-    /// A weight's numbers, when they are asked for.
-    fn dataset(device: &Device, weight: &Weight) -> Dataset {
-        let (device, variable) = (device.clone(), weight.variable.clone());
-        let (shape, dtype): (&Shape, _) = (weight.variable.shape(), variable.dtype());
-        Dataset::lazy(shape.to_vec(), dtype, move || device.read_now(&variable.value()))
+    /// A variable's numbers, when they are asked for.
+    pub(crate) fn dataset(device: &Device, variable: &Variable) -> Dataset {
+        let values = OnDevice { device: device.clone(), variable: variable.clone() };
+        Dataset::lazy(variable.shape().to_vec(), variable.dtype(), values)
+    }
+
+    struct OnDevice {
+        device: Device,
+        variable: Variable,
+    }
+
+    impl Values for OnDevice {
+        fn read(&self) -> Result<Cow<'_, Data>> {
+            self.device.read_now(&self.variable.value()).map(Cow::Owned)
+        }
+
+        fn read_parts(&self, take: &mut dyn FnMut(&Data) -> Result<()>) -> Result<()> {
+            // 16 MB at most: few enough reads that their cost does not show, little beside what such an array takes on the device.
+            self.device.read_parts(&self.variable.value(), 1 << 22, take)
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,13 +28,13 @@ pub(crate) struct Memory {
 }
 
 impl Stored {
-    /// The numbers, of a tensor of this shape and type.
+    /// Some of the numbers, of a tensor of this type.
     ///
     /// # Errors
     /// Whatever the device reports.
-    pub async fn read(&self, shape: &Shape, dtype: DType) -> Result<Data> {
-        let bytes = shape.elements() * dtype.size();
-        let bytes = self.0.device.backend().read(&self.0.buffer, 0..bytes).await?;
+    pub async fn read(&self, elements: Range<usize>, dtype: DType) -> Result<Data> {
+        let bytes = elements.start * dtype.size()..elements.end * dtype.size();
+        let bytes = self.0.device.backend().read(&self.0.buffer, bytes).await?;
         Data::from_bytes(dtype, &bytes)
     }
 }

@@ -75,6 +75,14 @@ pub trait Values: Send + Sync {
     /// # Errors
     /// If they can not be had.
     fn read(&self) -> Result<Cow<'_, Data>>;
+
+    /// Hands all of them to `take` in order, in parts of any length: an array that is written need not be in memory whole.
+    ///
+    /// # Errors
+    /// As [`Values::read`]; the first of `take`.
+    fn read_parts(&self, take: &mut dyn FnMut(&Data) -> Result<()>) -> Result<()> {
+        take(&*self.read()?)
+    }
 }
 
 impl Values for Data {
@@ -107,16 +115,33 @@ impl Dataset {
     /// not fit into 32 bits.
     pub fn read(&self) -> Result<Cow<'_, Data>> {
         let data = self.values.read()?;
-        if (data.dtype(), Some(data.len())) != (self.dtype, self.elements()) {
-            let (found, count) = (data.dtype(), data.len());
-            let text = format!(
-                "an array of {} {} holds {count} numbers of type {found}",
-                self.dtype,
-                Shape::from(&self.shape[..])
-            );
-            return Err(Error::format(text));
-        }
+        self.verify(data.dtype(), data.len())?;
         Ok(data)
+    }
+
+    /// Hands the numbers to `take` in order, in parts, so that a large array need not be in memory whole.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`]; the first of `take`.
+    pub fn read_parts(&self, mut take: impl FnMut(&Data) -> Result<()>) -> Result<()> {
+        let mut count = 0;
+        self.values.read_parts(&mut |part| {
+            count += part.len();
+            match part.dtype() == self.dtype {
+                true => take(part),
+                false => self.verify(part.dtype(), count),
+            }
+        })?;
+        self.verify(self.dtype, count)
+    }
+
+    /// That there are as many numbers as were announced, and of that type.
+    fn verify(&self, dtype: DType, count: usize) -> Result<()> {
+        if (dtype, Some(count)) == (self.dtype, self.elements()) {
+            return Ok(());
+        }
+        let shape = Shape::from(&self.shape[..]);
+        Err(Error::format(format!("an array of {} {shape} holds {count} numbers of type {dtype}", self.dtype)))
     }
 
     /// The number of elements, if it is a number.

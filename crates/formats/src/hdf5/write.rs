@@ -29,7 +29,7 @@ impl Plan<'_> {
         self.size
     }
 
-    /// Writes the file, asking for the numbers of one array after the other.
+    /// Writes the file, asking for the numbers of one array after the other, in parts.
     ///
     /// # Errors
     /// `Io` if `out` refuses; whatever asking for numbers gives.
@@ -37,11 +37,14 @@ impl Plan<'_> {
         let io = |e: std::io::Error| Error::io(format!("the file can not be written: {e}"));
         out.write_all(&self.tree).map_err(io)?;
         for (path, dataset) in &self.datasets {
-            let data = dataset.read().map_err(|e| e.context(format!("array {path}")))?;
-            let bytes = encode(&data);
-            out.write_all(&bytes).map_err(io)?;
-            let padding = bytes.len().next_multiple_of(8) - bytes.len();
-            out.write_all(&[0; 8][..padding]).map_err(io)?;
+            let mut written = 0usize;
+            let parts = dataset.read_parts(|part| {
+                let bytes = encode(part);
+                written += bytes.len();
+                out.write_all(&bytes).map_err(io)
+            });
+            parts.map_err(|e| e.context(format!("array {path}")))?;
+            out.write_all(&[0; 8][..written.next_multiple_of(8) - written]).map_err(io)?;
         }
         Ok(())
     }

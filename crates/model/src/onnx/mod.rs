@@ -86,8 +86,8 @@ impl Model {
                     weights.insert(variable.id(), (name.to_string(), data));
                 }
                 Op::Stored(numbers) => {
-                    let shape = lower::lengths(&node.shape).unwrap_or_default().into();
-                    stored.insert(i, numbers.read(&shape, node.dtype).await?);
+                    let elements = lower::lengths(&node.shape).unwrap_or_default().iter().product();
+                    stored.insert(i, numbers.read(0..elements, node.dtype).await?);
                 }
                 _ => {}
             }

@@ -180,3 +180,33 @@ fn compiled_again_in_part() -> Result<()> {
     assert_eq!((model.iterations()?, model.evaluate((&x, &y), 32)?), (0, logs));
     Ok(())
 }
+
+/// In order, nothing missing and nothing twice, wherever the numbers are.
+#[test]
+fn tensors_are_read_in_parts() -> Result<()> {
+    for device in devices() {
+        for dtype in [DType::F32, DType::F16, DType::Bool] {
+            let lazy = Tensor::rand([2, 5], 7).gt(0.5).cast(dtype);
+            let stored = device.eval(std::slice::from_ref(&lazy))?.remove(0);
+            let whole = device.read_now(&lazy)?.to_f64();
+            for (tensor, most) in
+                [(&lazy, 3), (&stored, 3), (&stored, 1), (&stored, 10), (&stored, usize::MAX), (&stored, 0)]
+            {
+                let mut parts = Vec::new();
+                device.read_parts(tensor, most, |part| {
+                    assert!(part.dtype() == dtype && (1..=most.max(1)).contains(&part.len()));
+                    parts.extend(part.to_f64());
+                    Ok(())
+                })?;
+                assert_eq!(parts, whole, "{dtype} {most}");
+            }
+            let mut calls = 0;
+            let stop = device.read_parts(&stored, 4, |_| {
+                calls += 1;
+                Err(Error::io("the disk is full"))
+            });
+            assert!(message(stop).contains("the disk is full") && calls == 1);
+        }
+    }
+    Ok(())
+}

@@ -2,7 +2,8 @@
 
 use super::{BuiltLayer, compile, file_weights, write};
 use crate::model::Model;
-use ibex_core::{Data, Device, Error, Result, Variable};
+use crate::weight_files::write::dataset;
+use ibex_core::{Data, Error, Result};
 use ibex_formats::hdf5::{Attribute, Dataset, Group};
 use ibex_formats::keras::{Archive, KERAS_VERSION};
 use ibex_formats::weights::legacy;
@@ -73,12 +74,6 @@ impl Model {
         }
         Ok((value, layers))
     }
-}
-
-/// A variable's numbers, when they are asked for.
-fn dataset(device: &Device, variable: &Variable) -> Dataset {
-    let (device, variable) = (device.clone(), variable.clone());
-    Dataset::lazy(variable.shape().to_vec(), variable.dtype(), move || device.read_now(&variable.value()))
 }
 
 /// Weights are written in the order of layers here, and told apart by class: within a class Keras must have the same order.

@@ -120,11 +120,17 @@ impl<R: Reducer> Reducer for Numbers<R> {
     }
 }
 
-/// The total of a row, in `N` lanes.
+/// The total of a row, in `N` lanes, four of each added to each other first: so few lanes stay in registers.
 #[inline(always)]
 fn total<R: Reducer, const N: usize>(row: &[R::Lane]) -> R::Lane {
     let mut lanes = [R::EMPTY; N];
     let (chunks, rest) = row.as_chunks::<N>();
+    let (fours, chunks) = chunks.as_chunks::<4>();
+    for [a, b, c, d] in fours {
+        for i in 0..N {
+            lanes[i] = R::add(lanes[i], R::add(R::add(a[i], b[i]), R::add(c[i], d[i])));
+        }
+    }
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
             *lane = R::add(*lane, x);
@@ -206,7 +212,7 @@ impl<R: Reducer> Kernel<Tile> for Rows<R> {
                     0..8 => row.iter().fold(R::EMPTY, |sum, &x| R::add(sum, x)),
                     _ if R::has_nan(row) => row.iter().fold(R::EMPTY, |sum, &x| R::add(sum, x)),
                     8..64 => total::<Numbers<R>, 8>(row),
-                    _ => total::<Numbers<R>, 64>(row),
+                    _ => total::<Numbers<R>, 16>(row),
                 };
                 *t.acc.add(g) = R::absorb(*t.acc.add(g), sum);
             }

@@ -49,16 +49,21 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
-/// `e^x`
+/// `e^x`; 0 where that is no normal number any more.
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
-    let x = pick(x > 89.0, 89.0, pick(x < -104.0, -104.0, x));
-    let (n, r) = exp_reduce::<FMA>(x);
+    // The logarithms of the largest float and of the smallest normal one.
+    const RANGE: [f32; 2] = [-87.336_54, 88.722_84];
+    let t = fma::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = t - ROUND;
+    let r = fma::<FMA>(n, -LN2[1], fma::<FMA>(n, -LN2[0], x));
     let q = poly::<FMA, 5>(r, [1.393_454_5e-3, 8.363_777e-3, 4.166_645_6e-2, 1.666_657_3e-1, 0.5]);
     let p = fma::<FMA>(r * r, q, r) + 1.0;
-    // In two factors, since 2^n alone may be too large or denormal.
-    let half = n >> 1;
-    p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+    // `n`, in the low bits of `t`, is added to the exponent; what that makes of numbers out of range is not used.
+    let y = f32::from_bits(p.to_bits().wrapping_add(t.to_bits() << 23));
+    // Infinite above the range, and NaN stays.
+    let y = pick(x <= RANGE[1], y, x + f32::INFINITY);
+    pick(x < RANGE[0], 0.0, y)
 }
 
 /// `e^x - 1`

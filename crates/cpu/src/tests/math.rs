@@ -84,7 +84,7 @@ fn gates_are_accurate() {
 
 #[test]
 fn elementary_functions_are_accurate() {
-    check(Unary::Exp, -110.0, 100.0, 2.0, f64::exp);
+    check(Unary::Exp, -87.336, 100.0, 2.0, f64::exp);
     check(Unary::Expm1, -110.0, 100.0, 2.0, f64::exp_m1);
     check(Unary::Log, 0.0, f32::MAX, 2.0, f64::ln);
     check(Unary::Log, 0.5, 2.0, 2.0, f64::ln);
@@ -96,6 +96,19 @@ fn elementary_functions_are_accurate() {
     check(Unary::Sqrt, 0.0, f32::MAX, 0.5, f64::sqrt);
     check(Unary::Rsqrt, 1e-30, f32::MAX, 1.5, |x| 1.0 / x.sqrt());
     check(Unary::Recip, 1e-30, 1e30, 0.5, |x| 1.0 / x);
+}
+
+/// Where the result is no normal number it is 0, infinite or NaN.
+#[test]
+fn exponentials_out_of_range() {
+    let xs: Vec<f32> = [-87.337, -90.0, -104.0, -1e30, f32::NEG_INFINITY, 88.723, 1e30, f32::INFINITY].repeat(5);
+    for level in Level::all() {
+        for (x, y) in xs.iter().zip(apply1(level, Unary::Exp, &xs)) {
+            assert_eq!(y, if *x < 0.0 { 0.0 } else { f32::INFINITY }, "{x}");
+        }
+        let nan = [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xffff_ffff)].repeat(5);
+        assert!(apply1(level, Unary::Exp, &nan).iter().all(|y| y.is_nan()));
+    }
 }
 
 /// Near their zeros sine and cosine have an absolute error.

@@ -3,7 +3,7 @@
 use crate::math;
 use crate::memory::Memory;
 use crate::ops::{Arg, Convert, converters};
-use crate::simd::Level;
+use crate::simd::{Level, prefetch};
 use ibex_core::program::{self, BufferId, View};
 use ibex_core::{DType, Error, Result};
 
@@ -220,12 +220,14 @@ pub(crate) struct Load {
     pub(crate) walk: Walk,
     dtype: DType,
     widen: Option<unsafe fn(Convert)>,
+    /// Ask for the next tile's elements while this tile is worked on.
+    pub(crate) ahead: bool,
 }
 
 impl Load {
     pub(crate) fn new(load: &program::Load, dims: &[usize], level: Level) -> Result<Load> {
         let widen = converters(level, load.dtype).map(|c| c.0);
-        Ok(Load { buffer: load.buffer, walk: Walk::new(&load.view, dims)?, dtype: load.dtype, widen })
+        Ok(Load { buffer: load.buffer, walk: Walk::new(&load.view, dims)?, dtype: load.dtype, widen, ahead: false })
     }
 
     /// True if the elements are always used where they are, without a register.
@@ -244,7 +246,13 @@ impl Load {
             if let Some((first, stride @ (0 | 1))) = self.walk.piece(start, n) {
                 let step = stride as usize;
                 return match self.widen {
-                    None => Arg { ptr: base.cast::<u32>().offset(first as isize), step },
+                    None => {
+                        let ptr = base.cast::<u32>().offset(first as isize);
+                        if self.ahead {
+                            prefetch(ptr.wrapping_add(n), n);
+                        }
+                        Arg { ptr, step }
+                    }
                     Some(widen) => {
                         let from = base.cast::<u16>().offset(first as isize).cast();
                         widen(Convert { from, to: out.cast(), n: if step == 0 { 1 } else { n } });

@@ -261,6 +261,11 @@ impl Code {
             }
             point_loads.push(point);
         }
+        // The processor follows one or two walks through memory by itself, and loses more of them at every page.
+        let streams = |load: &&mut Load| load.in_place() && load.walk.is_contiguous();
+        if loads.iter_mut().filter(streams).count() > 2 {
+            loads.iter_mut().filter(streams).for_each(|load| load.ahead = true);
+        }
         let walk = |v: &View| Walk::new(v, dims);
         let iotas = body.iotas.iter().map(walk).collect::<Result<Vec<_>>>()?;
         let point_walk = |v: &View| {

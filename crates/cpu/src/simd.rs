@@ -93,3 +93,16 @@ unsafe fn avx512<A, K: Kernel<A>>(args: A) {
     // SAFETY: the caller's promise.
     unsafe { K::run::<true>(args) }
 }
+
+/// Asks for memory that is needed soon, 32-bit words from `at` on: so loops work on one tile while the next one arrives. It may lie anywhere.
+#[inline(always)]
+pub(crate) fn prefetch(at: *const u32, words: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..words).step_by(16) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing that can be seen, and does not fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, words);
+}

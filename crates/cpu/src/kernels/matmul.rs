@@ -129,7 +129,7 @@ impl MatMul {
 
         // SAFETY: packed above, and only read from here on.
         let rhs: &[f32] = unsafe { rhs.slice(0, distinct * size) };
-        let row_parts: Vec<_> = gemm::split(0..m, rows_per_task(isa, m, n, k, count)).collect();
+        let row_parts = row_parts(isa, m, n, k, count);
         let per_task = cols_per_task(isa, cols, row_parts.len() * count);
         let col_parts = cols.div_ceil(per_task);
         let each = grain(count * row_parts.len() * col_parts, 2 * row_parts[0].len() * per_task * k);
@@ -154,11 +154,17 @@ impl MatMul {
     }
 }
 
-/// Rows of one task: a few tiles high, and enough tasks for all threads.
-fn rows_per_task(isa: &gemm::Isa, m: usize, n: usize, k: usize, count: usize) -> usize {
+/// The rows of the tasks of each of `count` products: a few tiles high, and enough tasks for all threads.
+fn row_parts(isa: &gemm::Isa, m: usize, n: usize, k: usize, count: usize) -> Vec<std::ops::Range<usize>> {
     let worth = (1 << 18) / (2 * n.min(COLS) * k).max(1);
     let fair = (m * count).div_ceil(threads() * 4).max(worth);
-    fair.next_multiple_of(isa.rows).min(ROWS.next_multiple_of(isa.rows))
+    let most = fair.next_multiple_of(isa.rows).min(ROWS.next_multiple_of(isa.rows));
+    let mut parts = m.div_ceil(most);
+    // Few tasks: as many for each thread, of lower tiles.
+    if parts > 1 && parts * count < threads() * 8 {
+        parts = (parts * count).next_multiple_of(threads()).div_ceil(count);
+    }
+    gemm::split(0..m, m.div_ceil(parts)).collect()
 }
 
 /// Columns of one task: all that fit, fewer where rows alone do not keep all threads busy.

@@ -53,6 +53,9 @@ fn copy(to: &mut [f32], at: usize, from: &[f32], start: usize, len: usize) {
     }
 }
 
+/// Side of the squares in which a transposed operand is packed: one vector of every processor.
+const SIDE: usize = 4;
+
 /// Packs panel `panel` of the k block `ks` of a right operand with `n` columns into `out[k][cols]`: element `(k, j)` is
 /// `data[row(k) + j*stride]`. Columns beyond `n` are zero.
 #[allow(clippy::too_many_arguments)]
@@ -68,15 +71,28 @@ pub(crate) fn pack_rhs(
 ) {
     let first = panel * isa.cols;
     let len = (n - first).min(isa.cols);
-    for (k, line) in ks.zip(out.chunks_exact_mut(isa.cols)) {
-        let from = &data[row(k) + first * stride..];
-        if stride == 1 {
-            line[..len].copy_from_slice(&from[..len]);
-        } else {
-            for (o, v) in line.iter_mut().zip(from.iter().step_by(stride)) {
-                *o = *v;
+    let mut k = ks.start;
+    for lines in out[..ks.len() * isa.cols].chunks_mut(SIDE * isa.cols) {
+        let count = lines.len() / isa.cols;
+        // In squares where steps of the contraction are adjacent, as in a transposed matrix.
+        let squares = if stride != 1 && count == SIDE && row(k + SIDE - 1) == row(k) + SIDE - 1 { len / SIDE } else { 0 };
+        for j in (0..squares * SIDE).step_by(SIDE) {
+            let from = |i: usize| &data[row(k) + (first + j + i) * stride..][..SIDE];
+            let [a, b, c, d] = [from(0), from(1), from(2), from(3)];
+            for (i, line) in lines.chunks_exact_mut(isa.cols).enumerate() {
+                line[j..j + SIDE].copy_from_slice(&[a[i], b[i], c[i], d[i]]);
             }
         }
-        line[len..].fill(0.0);
+        let done = squares * SIDE;
+        for (i, line) in lines.chunks_exact_mut(isa.cols).enumerate() {
+            let from = data.get(row(k + i) + (first + done) * stride..).unwrap_or(&[]);
+            if stride == 1 {
+                line[..len].copy_from_slice(&from[..len]);
+            } else {
+                line[done..len].iter_mut().zip(from.iter().step_by(stride)).for_each(|(o, v)| *o = *v);
+            }
+            line[len..].fill(0.0);
+        }
+        k += count;
     }
 }

@@ -43,11 +43,10 @@ fn beats(x: f32, best: f32) -> bool {
     more & !best.is_nan()
 }
 
-/// The larger, or a NaN.
+/// The larger of two numbers.
 #[inline(always)]
 fn larger(x: f32, best: f32) -> f32 {
-    let more = if x > best { x } else { best };
-    if x.is_nan() { x } else { more }
+    if x > best { x } else { best }
 }
 
 simd! {
@@ -59,7 +58,9 @@ simd! {
                 let at = base + i * step;
                 let [a, b, c, d] = [a, b, c, d].map(|p| &x[at + p..][..channels]);
                 for ((((out, &a), &b), &c), &d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-                    *out = larger(larger(a, b), larger(c, d));
+                    // One look for NaN at all four.
+                    let nan = (a.is_nan() | b.is_nan()) | (c.is_nan() | d.is_nan());
+                    *out = if nan { f32::NAN } else { larger(larger(a, b), larger(c, d)) };
                 }
             }
             return;

@@ -226,7 +226,7 @@ impl Model {
     /// # Errors
     /// As [`Model::fit`].
     pub async fn fit_async(&mut self, data: impl Source, fit: Fit<'_>) -> Result<History> {
-        self.training()?;
+        self.ready()?;
         let Fit { epochs, initial_epoch, batch_size, steps_per_epoch, shuffle, verbose, .. } = fit;
         let Fit { validation_freq, validation_steps, class_weight, mut callbacks, .. } = fit;
         let batch_size = self.batch_size(batch_size);
@@ -346,6 +346,7 @@ impl Model {
 
     #[cfg(not(target_arch = "wasm32"))]
     async fn on_batch_async(&mut self, batch: impl Source, kind: Kind, what: &str) -> Result<Logs> {
+        self.ready()?;
         let examples = batch.feed().and_then(Feed::first).map_err(|e| e.context(what))?;
         let rows = self.rows(&examples, what).await?;
         self.reset_metrics()?;

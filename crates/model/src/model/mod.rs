@@ -69,8 +69,8 @@ pub struct Model {
     /// `u32 (2,)`: the seed and the number of training steps, the key of all random numbers.
     key: Option<Variable>,
     pub(crate) training: Option<Training>,
-    /// Why a loaded model could not be compiled.
-    uncompiled: Option<Error>,
+    /// Why a loaded model could not be compiled, and what of its settings is known.
+    uncompiled: Option<compile::Uncompiled>,
     plans: HashMap<(step::Kind, Specs), Arc<Plan>>,
     /// The model as a layer of others.
     layer: OnceLock<Instance>,
@@ -132,9 +132,7 @@ impl Model {
     #[doc(alias = "set_dtype_policy")]
     pub fn dtype_policy(mut self, policy: DTypePolicy) -> Self {
         self.policy = policy;
-        if self.training.take().is_some() {
-            self.uncompiled = Some(Error::model("the dtype policy was changed after compile; compile the model again"));
-        }
+        self.leave_uncompiled(Error::model("the dtype policy was changed after compile; compile the model again"));
         self.plans.clear();
         self
     }
@@ -349,10 +347,6 @@ impl Model {
     pub fn reset_states(&mut self) -> Result<()> {
         let mut all = self.graph.nodes.iter().flat_map(Node::weights).filter(|w| w.is_transient());
         all.try_for_each(|w| w.variable.assign(Tensor::zeros(w.variable.shape(), w.variable.dtype())))
-    }
-
-    pub(crate) fn leave_uncompiled(&mut self, error: Error) {
-        self.uncompiled = Some(error);
     }
 
     /// The size of batches: that of the model if it is fixed.

@@ -2,6 +2,7 @@
 
 mod keras;
 mod native;
+pub(crate) mod unknown;
 
 #[cfg(feature = "keras")]
 pub(crate) use native::{dtype_to, view_dtype};
@@ -136,6 +137,11 @@ fn without_keras() -> ibex_core::Error {
     ibex_core::Error::unsupported("this program was built without the feature \"keras\", which reads files of Keras")
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+fn ending(path: &Path) -> Option<String> {
+    path.extension().and_then(|e| e.to_str()).map(str::to_lowercase)
+}
+
 impl Model {
     /// Writes the model with its weights, compile settings and optimizer state to one file, whole or not at all, as the file's name says: `.safetensors` in
     /// our own format, which has the state of random numbers too; `.keras` as Keras 3 does it, `.h5` as Keras 2, `.onnx` for
@@ -147,8 +153,7 @@ impl Model {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
-        let saved = match ending.as_deref() {
+        let saved = match ending(path).as_deref() {
             #[cfg(feature = "keras")]
             Some("keras") => self.to_archive().and_then(|archive| archive.save(path)),
             #[cfg(feature = "keras")]
@@ -161,6 +166,24 @@ impl Model {
             _ => Err(ibex_core::Error::value("a model's file ends in .safetensors, .keras, .h5 or .onnx")),
         };
         saved.map_err(|e| e.context(format!("can not write {}", path.display())))
+    }
+
+    /// Tells whether [`Model::save`] can describe the model in a file of that name, before there is anything to lose.
+    ///
+    /// # Errors
+    /// What keeps the model from being written.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn check_saving(&self, path: &Path) -> Result<()> {
+        let described = match ending(path).as_deref() {
+            #[cfg(feature = "keras")]
+            Some("keras") => self.to_archive().map(drop),
+            #[cfg(feature = "keras")]
+            Some("h5" | "hdf5") => self.to_hdf5().map(drop),
+            #[cfg(not(feature = "keras"))]
+            Some("keras" | "h5" | "hdf5") => Err(without_keras()),
+            _ => self.check_native(),
+        };
+        described.map_err(|e| e.context(format!("can not write {}", path.display())))
     }
 
     /// Reads a model, for the default device: one that [`Model::save`] wrote, Keras's `.keras` and `.h5` files of any version, or the JSON of an architecture,

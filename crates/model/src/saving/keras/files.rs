@@ -5,6 +5,7 @@ use super::{assets, model_of};
 use crate::layers::Draw;
 use crate::model::Model;
 use crate::saving::Load;
+use crate::saving::native::STATE;
 use ibex_core::{Data, Error, Result, Variable};
 use ibex_formats::hdf5::{Dataset, Group};
 use ibex_formats::keras::Archive;
@@ -18,7 +19,7 @@ impl Model {
         assets::take(&mut archive.config, "", &archive.assets)?;
         let (mut model, keys) = model_of(archive.config, load, Draw::Zeros)?;
         model.take_weights(&archive.weights)?;
-        model.compile_as(&compile, &keys)?;
+        model.compile_as(&compile, &keys);
         let state = weights::numbered(&archive.weights, "optimizer")?;
         model.take_state(&state.into_iter().map(|dataset| ("", dataset)).collect::<Vec<_>>());
         Ok(model)
@@ -34,7 +35,7 @@ impl Model {
         };
         let (mut model, keys) = model_of(config, load, Draw::Zeros)?;
         model.take_weights(file)?;
-        model.compile_as(&json("training_config")?.unwrap_or_default(), &keys)?;
+        model.compile_as(&json("training_config")?.unwrap_or_default(), &keys);
         if let Some(group) = file.groups.get("optimizer_weights") {
             let state = legacy::variables(group)?;
             let state: Vec<_> = state.iter().map(|(name, dataset)| (&name[..], *dataset)).collect();
@@ -50,10 +51,7 @@ impl Model {
             return;
         }
         if let Err(error) = self.take_state_of(file) {
-            self.training = None;
-            self.leave_uncompiled(
-                error.context("the file's optimizer state can not be used; compile the model to begin with a new one"),
-            );
+            self.leave_uncompiled(error.context(STATE));
         }
     }
 

@@ -135,7 +135,7 @@ impl Load {
         let mut value: Value = serde_json::from_str(text).map_err(wrong)?;
         let compile = value.get_mut("compile_config").map(Value::take).unwrap_or_default();
         let (mut model, keys) = model_of(value, self, Draw::Seed(0, 0))?;
-        model.compile_as(&compile, &keys)?;
+        model.compile_as(&compile, &keys);
         Ok(model)
     }
 }

@@ -145,8 +145,8 @@ fn ending(path: &Path) -> Option<String> {
 impl Model {
     /// Writes the model with its weights, compile settings and optimizer state to one file, whole or not at all, as the file's name says: `.safetensors` in
     /// our own format, which has the state of random numbers too; `.keras` as Keras 3 does it, `.h5` as Keras 2, `.onnx` for
-    /// prediction elsewhere ([`Model::export`]). Not there in a browser, where it is
-    /// `to_bytes().await`.
+    /// prediction elsewhere ([`Model::export`]). A loss or metric of your own is written by its name and configuration: [`Model::recompile`] gives it
+    /// back after loading, Keras loads such a file with `custom_objects` or `compile=False`. Not there in a browser, where it is `to_bytes().await`.
     ///
     /// # Errors
     /// If a layer can not be written; `Io` if the file system refuses, in which case an old file is intact.
@@ -191,7 +191,7 @@ impl Model {
     ///
     /// # Errors
     /// `Io` if the file can not be read; `Format` if it is damaged or no model, saying how; `Unsupported` for an unknown layer, naming it. Settings for training
-    /// that are not known here are reported when the model shall be trained.
+    /// that are not known here, as a loss of your own, are reported when the model shall be trained: [`Model::recompile`] gives them, and keeps the rest.
     pub fn load(path: impl AsRef<Path>) -> Result<Model> {
         Load::new().file(path)
     }

@@ -106,7 +106,8 @@ impl Model {
     /// `keras.models.model_from_json` reads. No weights.
     ///
     /// # Errors
-    /// `Unsupported` for what Keras does not have, naming the layer: closures, metrics of your own.
+    /// `Unsupported` for what Keras does not have, naming the layer: closures. Losses, metrics and optimizers of your own are written by name, as Keras
+    /// writes those of its users.
     pub fn to_json(&self) -> Result<String> {
         self.check()?;
         let (mut value, _) = write::model(&self.graph, self.name(), self.is_sequential(), self.policy(), true)?;

@@ -67,7 +67,7 @@ pub struct Model {
     broken: Option<Error>,
     device: Option<Device>,
     /// `u32 (2,)`: the seed and the number of training steps, the key of all random numbers.
-    key: Option<Variable>,
+    key: OnceLock<Variable>,
     pub(crate) training: Option<Training>,
     /// Why a loaded model could not be compiled, and what of its settings is known.
     uncompiled: Option<compile::Uncompiled>,
@@ -106,7 +106,7 @@ impl Model {
             epochs: 0,
             broken: None,
             device: None,
-            key: None,
+            key: OnceLock::new(),
             training: None,
             uncompiled: None,
             plans: HashMap::new(),
@@ -118,7 +118,7 @@ impl Model {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
-        self.key = None;
+        self.key = OnceLock::new();
         self.plans.clear();
         if let Err(error) = self.graph.draw(Draw::Again(seed, 0)) {
             self.broken.get_or_insert(error);
@@ -359,13 +359,13 @@ impl Model {
         self.device.clone().map_or_else(default_device, Ok)
     }
 
-    pub(crate) fn key(&mut self) -> Result<Variable> {
-        if let Some(key) = &self.key {
+    pub(crate) fn key(&self) -> Result<Variable> {
+        if let Some(key) = self.key.get() {
             return Ok(key.clone());
         }
         let [mixed, _] = random::threefry([self.seed as u32, (self.seed >> 32) as u32], [0, 0]);
         let key = Variable::new("random_key", Tensor::from_vec(vec![mixed, 0], [2]))?;
-        Ok(self.key.insert(key).clone())
+        Ok(self.key.get_or_init(|| key).clone())
     }
 
     pub(crate) fn seed_value(&self) -> u64 {

@@ -57,7 +57,10 @@ fn main() -> ibex::Result<()> {
         let scores = accuracy.call(&[&test.x, &test.y])?;
         let [plain, changed] = [&scores[0], &scores[1]].map(|score| score.item::<f32>());
         let (loss, plain, changed) = (total / train.len() as f32, 100.0 * plain?, 100.0 * changed?);
-        println!("epoch {}: loss {loss:.4}, test accuracy {plain:.2} %, of misleading digits {changed:.2} %", epoch + 1);
+        println!(
+            "epoch {}: loss {loss:.4}, test accuracy {plain:.2} %, of misleading digits {changed:.2} %",
+            epoch + 1
+        );
     }
     println!("steps of the optimizer, which is the model's and is saved with it: {}", model.iterations()?);
     Ok(())

@@ -244,7 +244,7 @@ impl Model {
     /// The optimizer's learning rate from now on.
     ///
     /// # Errors
-    /// `Model` before `compile`, and if the optimizer's rate follows a schedule.
+    /// `Model` before `compile`, and if the optimizer's rate follows a schedule; `Value` if it is negative or no number.
     pub fn set_learning_rate(&self, rate: f32) -> Result<()> {
         self.training()?.state.set_learning_rate(rate)
     }

@@ -24,7 +24,7 @@ pub(crate) use compile::Training;
 
 use crate::device::default_device;
 use crate::graph::{Graph, Instance, Nested, Node, SymbolicInputs, SymbolicTensor};
-use crate::layers::{Draw, Weight};
+use crate::layers::{Draw, Weight, set_all};
 use crate::policy::DTypePolicy;
 use ibex_core::{DType, Data, Device, Error, Plan, Result, Shape, Tensor, Variable, random};
 use std::collections::{HashMap, HashSet};
@@ -322,22 +322,7 @@ impl Model {
     /// # Errors
     /// `Shape` if there are not as many arrays as weights, or one does not fit, naming the weight.
     pub fn set_weights(&mut self, values: &[Data]) -> Result<()> {
-        let count = self.weights().count();
-        if values.len() != count {
-            return Err(Error::shape(format!("the model has {count} weights, got {} arrays", values.len())));
-        }
-        for ((name, w), data) in self.named_weights().iter().zip(values) {
-            if data.len() != w.variable.shape().elements() || data.dtype() != w.variable.dtype() {
-                return Err(Error::shape(format!(
-                    "weight {name} is {} {}, got {} numbers of type {}; nothing was changed",
-                    w.variable.dtype(),
-                    w.variable.shape(),
-                    data.len(),
-                    data.dtype()
-                )));
-            }
-        }
-        self.weights().zip(values).try_for_each(|(w, data)| w.variable.set(data))
+        set_all("the model", &self.named_weights(), values)
     }
 
     /// Makes the states of stateful layers zeros: what comes next goes on from nothing.

@@ -72,7 +72,8 @@ impl Model {
         self.check_inputs(inputs, "call")?;
         let key = self.key()?;
         let key_value = key.value();
-        let outputs = self.forward(inputs, &mut Pass::new(training, self.policy, &key_value))?;
+        let inputs: Vec<Tensor> = inputs.iter().zip(self.inputs()).map(|(x, input)| x.cast(input.dtype())).collect();
+        let outputs = self.forward(&inputs, &mut Pass::new(training, self.policy, &key_value))?;
         if training {
             let next = next_step(&key_value);
             // Outside of a function the count is computed now, for it would be an ever longer sum.

@@ -74,7 +74,11 @@ impl Load {
     /// As there.
     pub fn file(&self, path: impl AsRef<Path>) -> Result<Model> {
         let path = path.as_ref();
-        self.read(path).map_err(|e| e.context(format!("can not load {}", path.display())))
+        self.read(path).map_err(|e| {
+            let name = path.display().to_string();
+            // What the file system or a container says names the file already.
+            if e.to_string().contains(&name) { e } else { e.context(format!("can not load {name}")) }
+        })
     }
 
     fn read(&self, path: &Path) -> Result<Model> {

@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// Raised when a file of this version could not be read by an older program.
 const VERSION: u32 = 2;
 
+/// What is said of files of weights.
+pub(super) const WEIGHTS_ALONE: &str = "the file holds weights, but no model; make the model, then call `load_weights`";
+
 /// What a model can do whose optimizer is not as it was.
 pub(super) const STATE: &str = "the file's optimizer state can not be used; compile the model to begin with a new one";
 
@@ -386,11 +389,17 @@ fn damaged(why: impl Display) -> Error {
 
 /// A file's description and tensors, if its checksum is right.
 fn open(bytes: &[u8]) -> Result<(Header, SafeTensors<'_>)> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    if bytes.is_empty() {
+        return Err(Error::format("the file is empty"));
+    }
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|_| {
+        let text = "the file is no model: neither of Ibex (.safetensors) nor .keras, .h5 or .json; or its beginning is damaged";
+        Error::format(text)
+    })?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let described = metadata.metadata().as_ref().and_then(|m| m.get(KEY)?.split_once(' '));
     let Some((sum, header)) = described else {
-        return Err(damaged("it holds tensors, but no model description"));
+        return Err(Error::format(WEIGHTS_ALONE));
     };
     let all = tensors(&file)?;
     let actual = checksum(header, all.iter().map(|(name, view)| (*name, view.shape(), view.data())));

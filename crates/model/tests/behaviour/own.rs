@@ -1,12 +1,13 @@
-//! Losses, metrics and optimizers of one's own, in files.
+//! Losses, metrics and optimizers of one's own, in files, and training steps of one's own.
 
 use crate::common::{Folder, devices};
 use crate::{classifier, points};
 use ibex::losses::IntoLosses;
 use ibex::metrics::IntoMetrics;
 use ibex::prelude::*;
-use ibex::{ErrorKind, Result};
+use ibex::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Squared errors, so many times.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -161,5 +162,53 @@ fn checkpoints_that_can_not_be_written() -> Result<()> {
     }
     let weights = ModelCheckpoint::new(folder.0.join("w.npz").display().to_string()).save_weights_only(true);
     model.fit((&x, &y), fit().callback(weights))?;
+    Ok(())
+}
+
+/// A step that does what `fit` does has the same result; each run has random numbers of its own.
+#[test]
+fn training_steps_of_ones_own() -> Result<()> {
+    for device in devices() {
+        let make = || -> Result<Model> {
+            let mut model = Sequential::new([4]).on(&device).add(Dense::new(8).activation(Tanh)).add(Dense::new(2));
+            model.compile(Adam::new(0.02).clipnorm(0.3), SparseCategoricalCrossentropy::from_logits(), ())?;
+            Ok(model)
+        };
+        let (x, y) = points(32);
+        let (mut wanted, model) = (make()?, Arc::new(make()?));
+        let history = wanted.fit((&x, &y), Fit::epochs(4).batch_size(32).shuffle(false).verbose(0))?;
+        let trained = model.clone();
+        let step = Function::from_slice(&device, move |args| {
+            let [x, y] = args else { return Err(Error::value("takes x and y")) };
+            let loss = -trained.call(x, true)?.log_softmax(-1).pick(y).mean(&[]);
+            trained.minimize(&loss)?;
+            Ok(vec![loss])
+        });
+        for want in &history["loss"] {
+            let got = f64::from(device.to_vec::<f32>(&step.call(&[&x, &y])?[0])?[0]);
+            assert!((got - want).abs() < 1e-5, "{got}, by fit {want}");
+        }
+        assert_eq!(model.iterations()?, 4);
+        for (got, want) in model.get_weights()?.iter().zip(wanted.get_weights()?) {
+            assert!(got.to_f64().iter().zip(want.to_f64()).all(|(a, b)| (a - b).abs() < 1e-4), "the weights of fit");
+        }
+        let loss = model.call(&x, true)?.mean(&[]);
+        let text = model.minimize(&loss).expect_err("no function").to_string();
+        assert_eq!(text, "minimize: a training step is traced once and replayed; call this inside of a Function");
+
+        let noisy = Arc::new(Sequential::new([4]).on(&device).add(Dropout::new(0.5)));
+        let ones = Tensor::ones([50, 4], DType::F32);
+        let eager = || -> Result<Vec<f32>> { device.to_vec(&noisy.call(&ones, true)?) };
+        let (first, second) = (eager()?, eager()?);
+        let inside = noisy.clone();
+        let twice = Function::from_slice(&device, move |args| {
+            Ok(vec![inside.call(&args[0], true)?, inside.call(&args[0], true)?])
+        });
+        let mut all = vec![first, second];
+        for _ in 0..2 {
+            all.extend(twice.call(&[&ones])?.iter().map(|y| device.to_vec(y)).collect::<Result<Vec<_>>>()?);
+        }
+        assert!((1..6).all(|i| !all[..i].contains(&all[i])), "each call draws anew");
+    }
     Ok(())
 }

@@ -85,7 +85,7 @@ fn run(job: &Value) -> Result<Value> {
         if let Some(epochs) = job["epochs"].as_u64() {
             let options = Fit::epochs(epochs as usize).batch_size(8).shuffle(false).verbose(0);
             let history = model.fit((&inputs, &targets), options)?;
-            result["loss"] = json!(history.get("loss"));
+            result["loss"] = json!(&history["loss"]);
         }
         let evaluated = model.evaluate((&inputs, &targets), 8)?;
         result["evaluate"] = json!(

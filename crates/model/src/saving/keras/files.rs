@@ -5,7 +5,7 @@ use super::{assets, model_of};
 use crate::layers::Draw;
 use crate::model::Model;
 use crate::saving::Load;
-use crate::saving::native::STATE;
+use crate::saving::native::{STATE, WEIGHTS_ALONE};
 use ibex_core::{Data, Error, Result, Variable};
 use ibex_formats::hdf5::{Dataset, Group};
 use ibex_formats::keras::Archive;
@@ -30,8 +30,7 @@ impl Model {
         let json =
             |name: &str| file.text(name).map(|text| serde_json::from_str::<Value>(text).map_err(wrong)).transpose();
         let Some(config) = json("model_config")? else {
-            let text = "the file holds weights, but no model; make the model, then call `load_weights`";
-            return Err(Error::format(text));
+            return Err(Error::format(WEIGHTS_ALONE));
         };
         let (mut model, keys) = model_of(config, load, Draw::Zeros)?;
         model.take_weights(file)?;

@@ -63,7 +63,9 @@ impl Recurrence {
             _ => {
                 let input = inputs.first().map(Shape::to_string).unwrap_or_default();
                 let advice = match inputs.first() {
-                    Some(input) if input.len() < 3 => "; a Reshape layer before it can add an axis",
+                    Some(input) if input.len() < 3 => {
+                        "; a recurrent layer before it gives them with return_sequences(true), else a Reshape layer can add an axis"
+                    }
                     _ => "",
                 };
                 let text = format!("takes sequences (batch, steps, features), got input {input}{advice}");

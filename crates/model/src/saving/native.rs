@@ -10,7 +10,7 @@ use crate::policy::DTypePolicy;
 use crate::{losses, metrics, optimizers};
 use ibex_core::{DType, Data, Error, Result, Shape, Variable};
 use safetensors::tensor::{Dtype, TensorView};
-use safetensors::{SafeTensors, serialize};
+use safetensors::{SafeTensorError, SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -392,9 +392,14 @@ fn open(bytes: &[u8]) -> Result<(Header, SafeTensors<'_>)> {
     if bytes.is_empty() {
         return Err(Error::format("the file is empty"));
     }
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|_| {
-        let text = "the file is no model: neither of Ibex (.safetensors) nor .keras, .h5 or .json; or its beginning is damaged";
-        Error::format(text)
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| match error {
+        SafeTensorError::HeaderTooSmall | SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeader(_) => Error::format(
+            "the file is no model: neither of Ibex (.safetensors) nor .keras, .h5 or .json; or its beginning is damaged",
+        ),
+        SafeTensorError::InvalidHeaderLength | SafeTensorError::MetadataIncompleteBuffer => {
+            Error::format("the file is damaged: it is shorter or longer than its beginning says; use a good copy")
+        }
+        other => damaged(other),
     })?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let described = metadata.metadata().as_ref().and_then(|m| m.get(KEY)?.split_once(' '));

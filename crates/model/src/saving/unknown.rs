@@ -7,8 +7,8 @@ use crate::model::snake_case;
 use ibex_core::{Error, Result, Shape, Tensor};
 use serde_json::{Value, json};
 
-/// The class name in our own files.
-pub(crate) const UNKNOWN: &str = "Unknown";
+/// The class name in our own files, which no type of the user's can have.
+pub(crate) const UNKNOWN: &str = "ibex>Unknown";
 
 /// Stands for a loss or a metric that is not known here until the model is compiled with another one, so that the rest of the file counts, the
 /// optimizer's state above all. It is written as it was read.
@@ -35,7 +35,7 @@ impl Unknown {
     }
 
     fn missing(&self, what: &str, advice: &str) -> Error {
-        self.error.clone().context(format!("the file's {what} is not known here; give it again, by {advice}"))
+        self.error.clone().context(format!("the file's {what} can not be used here; give one by {advice}"))
     }
 }
 

@@ -70,11 +70,13 @@ fn training_goes_on_with_a_loss_and_a_metric_of_ones_own() -> Result<()> {
             let mut loaded = Model::load(&copy)?.on(&device);
             let text = |result: Result<()>| result.expect_err("it is not known").to_string();
             let unknown = text(loaded.fit((&x, &y), fit()).map(drop));
-            let words = ["the file's loss is not known here", "recompile(None, Some(losses), None)", "\"Stretched\""];
+            let words =
+                ["the file's loss can not be used here", "recompile(None, Some(losses), None)", "\"Stretched\""];
             assert!(words.iter().all(|word| unknown.contains(word)), "{unknown}");
             loaded.recompile(None, Some(Stretched { factor: 3.0 }.into_losses()), None)?;
             let unknown = text(loaded.evaluate((&x, &y), 16).map(drop));
-            let words = ["the file's metric is not known here", "recompile(None, None, Some(metrics))", "\"Distance\""];
+            let words =
+                ["the file's metric can not be used here", "recompile(None, None, Some(metrics))", "\"Distance\""];
             assert!(words.iter().all(|word| unknown.contains(word)), "{unknown}");
             assert!(text(loaded.train_on_batch((&x, &y)).map(drop)).contains(words[0]));
             loaded.recompile(None, None, Some((Distance.weighted(), Distance).into_metrics()))?;
@@ -160,6 +162,9 @@ fn checkpoints_that_can_not_be_written() -> Result<()> {
         assert!(error.kind() == kind && text.contains("ModelCheckpoint: ") && text.contains(&path), "{text}");
         assert_eq!(model.get_weights()?, before, "nothing was trained");
     }
+    let backup = BackupAndRestore::new(folder.0.join("backup"));
+    let error = model.fit((&x, &y), fit().callback(backup)).expect_err("a closure").to_string();
+    assert!(error.starts_with("BackupAndRestore: can not write ") && error.contains("layer lambda"), "{error}");
     let weights = ModelCheckpoint::new(folder.0.join("w.npz").display().to_string()).save_weights_only(true);
     model.fit((&x, &y), fit().callback(weights))?;
     Ok(())

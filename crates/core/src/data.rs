@@ -2,6 +2,7 @@
 
 use crate::{DType, Error, Result};
 use half::{bf16, f16};
+use std::panic::Location;
 
 /// A flat array of one element type in host memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +57,24 @@ impl Data {
             DType::U32 => Data::U32(values.iter().map(|&v| v as u32).collect()),
             DType::Bool => Data::Bool(values.iter().map(|&v| u32::from(v != 0.0)).collect()),
         }
+    }
+
+    /// The numbers, where they are of this type. Truth values, which are held as `u32`, can only be copied by [`Data::to_vec`].
+    pub fn as_slice<T: Element>(&self) -> Option<&[T]> {
+        T::slice(self)
+    }
+
+    /// A copy of the numbers.
+    ///
+    /// # Errors
+    /// `DType` if they are of another type: [`Data::to_f64`] takes any.
+    #[track_caller]
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        let site = Location::caller();
+        T::unwrap(self.clone()).ok_or_else(|| {
+            let text = format!("these numbers are {}, not {}; `to_f64` converts them", self.dtype(), T::DTYPE);
+            Error::dtype(text).at(site)
+        })
     }
 
     /// The values widened to `f64`.
@@ -123,6 +142,8 @@ pub trait Element: Copy + Send + Sync + 'static {
     fn wrap(values: Vec<Self>) -> Data;
     /// The typed vector; `None` for another element type.
     fn unwrap(data: Data) -> Option<Vec<Self>>;
+    /// The numbers where they are; `None` for another element type, and for one that [`Data`] holds in another form.
+    fn slice(data: &Data) -> Option<&[Self]>;
 }
 
 macro_rules! element {
@@ -133,6 +154,12 @@ macro_rules! element {
                 Data::$variant(values)
             }
             fn unwrap(data: Data) -> Option<Vec<Self>> {
+                match data {
+                    Data::$variant(values) => Some(values),
+                    _ => None,
+                }
+            }
+            fn slice(data: &Data) -> Option<&[Self]> {
                 match data {
                     Data::$variant(values) => Some(values),
                     _ => None,
@@ -158,5 +185,8 @@ impl Element for bool {
             Data::Bool(values) => Some(values.into_iter().map(|v| v != 0).collect()),
             _ => None,
         }
+    }
+    fn slice(_data: &Data) -> Option<&[Self]> {
+        None
     }
 }

@@ -148,11 +148,12 @@ impl Device {
     /// # Errors
     /// `DType` if the tensor has another element type; as [`Device::eval`].
     #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
     pub fn to_vec<T: Element>(&self, tensor: &Tensor) -> Result<Vec<T>> {
-        let data = self.read_now(tensor)?;
+        let (data, site) = (self.read_now(tensor)?, Location::caller());
         let dtype = data.dtype();
         T::unwrap(data)
-            .ok_or_else(|| Error::dtype(format!("the tensor holds {dtype}, not {}; cast it first", T::DTYPE)))
+            .ok_or_else(|| Error::dtype(format!("the tensor holds {dtype}, not {}; cast it first", T::DTYPE)).at(site))
     }
 
     /// A tensor in this device's memory with the numbers of `tensor`.

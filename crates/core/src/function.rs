@@ -4,7 +4,7 @@ use crate::backend::{Buffer, Executable};
 use crate::device::Device;
 use crate::graph::{Graph, Op};
 use crate::program::{Program, Role};
-use crate::tensor::{Stored, Tensor, Variable};
+use crate::tensor::{Stored, Tensor, Trace, Variable};
 use crate::{DType, Error, Result, Shape, fuse, memory, schedule, simplify};
 use std::collections::HashMap;
 use std::fmt;
@@ -65,6 +65,12 @@ impl Function {
         f: impl Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync + 'static,
     ) -> Function {
         Function { device: device.clone(), traced: Box::new(f), plans: Mutex::default() }
+    }
+
+    /// Is this called by the closure of a function, which is being traced? Then tensors have no numbers yet, and what is assigned to a variable happens
+    /// each time that the function runs.
+    pub fn is_traced() -> bool {
+        Trace::runs()
     }
 
     /// Runs it. Results stay on the device.

@@ -154,6 +154,10 @@ fn file(path: &Path) -> Result<Archive> {
 
 /// All of an archive but its weights, which are there.
 fn described<R: Read + Seek>(zip: &mut Reader<R>) -> Result<Archive> {
+    if !zip.has(CONFIG) && zip.names().iter().any(|name| name.ends_with(".npy")) {
+        let text = "the file is an .npz of arrays: weights, but no model; make the model, then call `load_weights`";
+        return Err(Error::format(text));
+    }
     if !zip.has(CONFIG) {
         return Err(Error::format(format!("it is no .keras archive: it has no {CONFIG}")));
     }

@@ -45,6 +45,7 @@ pub trait Eval {
     /// # Errors
     /// `DType` if the tensor holds another element type; as [`Eval::eval`].
     #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
     fn to_vec<T: Element>(&self) -> Result<Vec<T>>;
 
     /// The only number. Not there in a browser.
@@ -52,6 +53,7 @@ pub trait Eval {
     /// # Errors
     /// `Shape` if there is not exactly one; as [`Eval::to_vec`].
     #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
     fn item<T: Element>(&self) -> Result<T>;
 }
 
@@ -79,7 +81,8 @@ impl Eval for Tensor {
         match self.to_vec::<T>()?[..] {
             [value] => Ok(value),
             _ => {
-                Err(ibex_core::Error::shape(format!("item: shape {} does not have exactly one element", self.shape())))
+                let text = format!("item: shape {} does not have exactly one element", self.shape());
+                Err(ibex_core::Error::shape(text).at(std::panic::Location::caller()))
             }
         }
     }

@@ -1,8 +1,9 @@
 //! What happened during training.
 
-use crate::callbacks::{Callback, Logs, Run};
+use crate::callbacks::{Callback, Logs, Run, unknown};
 use ibex_core::Result;
 use std::collections::BTreeMap;
+use std::ops::Index;
 
 /// The loss and the metrics of every epoch: what `fit` returns. Given to it as a callback, it keeps the epochs before an error too.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,14 +30,30 @@ impl History {
         }
     }
 
-    /// The values of one name; none if there is no such name.
-    pub fn get(&self, name: &str) -> &[f64] {
-        self.history.get(name).map_or(&[], Vec::as_slice)
+    /// The values of one name, if there is one. An index, `history["loss"]`, says which names there are if it is none of them.
+    pub fn get(&self, name: &str) -> Option<&[f64]> {
+        self.history.get(name).map(Vec::as_slice)
     }
 
     /// The last value of one name.
     pub fn last(&self, name: &str) -> Option<f64> {
-        self.get(name).last().copied()
+        self.get(name)?.last().copied()
+    }
+}
+
+impl Index<&str> for History {
+    type Output = [f64];
+
+    /// The values of one name.
+    ///
+    /// # Panics
+    /// For a name that there is not, saying those that there are.
+    #[track_caller]
+    fn index(&self, name: &str) -> &[f64] {
+        match self.get(name) {
+            Some(values) => values,
+            None => unknown(name, self.history.keys()),
+        }
     }
 }
 

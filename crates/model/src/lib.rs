@@ -9,7 +9,7 @@
 //! let mut model = Sequential::new([4]).add(Dense::new(16).activation(Relu)).add(Dense::new(2));
 //! model.compile(Adam::new(0.01), SparseCategoricalCrossentropy::from_logits(), [Accuracy::new()])?;
 //! let history = model.fit((&x, &y), Fit::epochs(3).verbose(0))?;
-//! assert_eq!(history.get("loss").len(), 3);
+//! assert_eq!(history["loss"].len(), 3);
 //! # Ok(())
 //! # }
 //! ```

@@ -178,11 +178,11 @@ impl Step {
             history = Some(model.fit(&one, fit(1))?);
             Ok(())
         })?;
-        let loss = history.and_then(|h| h.get("loss").first().copied()).unwrap_or(f64::NAN);
+        let loss = history.and_then(|h| h.last("loss")).unwrap_or(f64::NAN);
         self.check(loss)?;
         let mut clock = Clock::default();
         let history = model.fit(&data, fit(epochs).callback(&mut clock))?;
-        if let Some(bad) = history.get("loss").iter().find(|v| !v.is_finite()) {
+        if let Some(bad) = history["loss"].iter().find(|v| !v.is_finite()) {
             return Err(Error::value(format!("wrong: the loss became {bad}")));
         }
         let samples = Samples::new(clock.seconds.iter().skip(warm).map(|s| s / steps as f64).collect());

@@ -244,6 +244,11 @@ impl Trace {
         (result, updates)
     }
 
+    /// Is a function being traced by this thread?
+    pub fn runs() -> bool {
+        TRACES.with_borrow(|traces| !traces.is_empty())
+    }
+
     fn with<T>(f: impl FnOnce(&mut Trace) -> T) -> Option<T> {
         TRACES.with_borrow_mut(|traces| traces.last_mut().map(f))
     }

@@ -66,6 +66,8 @@ fn remove(path: &Path) -> Result<()> {
 impl Callback for BackupAndRestore {
     fn on_train_begin(&mut self, run: &mut Run) -> Result<()> {
         fs::create_dir_all(&self.folder).map_err(|e| failed("create folder", &self.folder, &e))?;
+        let state = self.folder.join(format!("{}0{}", NAME.0, NAME.1));
+        run.model.check_saving(&state).map_err(|e| e.context("BackupAndRestore"))?;
         let Some((epochs, path)) = self.states()?.pop() else { return Ok(()) };
         let bytes = fs::read(&path).map_err(|e| failed("read", &path, &e))?;
         run.model.restore_bytes(&bytes).map_err(|e| {

@@ -8,6 +8,7 @@ mod early_stopping;
 mod lambda;
 #[cfg(not(target_arch = "wasm32"))]
 mod learning_rate_scheduler;
+mod logs;
 #[cfg(not(target_arch = "wasm32"))]
 mod model_checkpoint;
 mod monitor;
@@ -27,6 +28,8 @@ pub use early_stopping::EarlyStopping;
 pub use lambda::LambdaCallback;
 #[cfg(not(target_arch = "wasm32"))]
 pub use learning_rate_scheduler::LearningRateScheduler;
+pub use logs::Logs;
+pub(crate) use logs::unknown;
 #[cfg(not(target_arch = "wasm32"))]
 pub use model_checkpoint::ModelCheckpoint;
 #[cfg(not(target_arch = "wasm32"))]
@@ -38,11 +41,7 @@ pub use terminate_on_nan::TerminateOnNaN;
 
 use crate::model::Model;
 use ibex_core::Result;
-use std::collections::BTreeMap;
 use std::fmt::Debug;
-
-/// The loss and the metrics by name.
-pub type Logs = BTreeMap<String, f64>;
 
 /// A training run, as callbacks see it.
 #[derive(Debug)]

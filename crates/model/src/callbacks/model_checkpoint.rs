@@ -139,7 +139,7 @@ impl ModelCheckpoint {
 }
 
 impl Callback for ModelCheckpoint {
-    fn on_train_begin(&mut self, _run: &mut Run) -> Result<()> {
+    fn on_train_begin(&mut self, run: &mut Run) -> Result<()> {
         if self.best_only && self.steps.is_some() && self.monitor.name.starts_with("val_") {
             return Err(Error::value(format!(
                 "ModelCheckpoint: {} is known at the end of an epoch only; watch another value, or save after every epoch",
@@ -147,20 +147,23 @@ impl Callback for ModelCheckpoint {
             )));
         }
         let fits = |endings: &[&str]| endings.iter().any(|ending| self.path.to_lowercase().ends_with(ending));
+        self.unsaved = 0;
         #[cfg(feature = "keras")]
-        if self.weights_only && !fits(&[".h5", ".npz", ".safetensors"]) {
+        if self.weights_only {
+            if fits(&[".h5", ".npz", ".safetensors"]) {
+                return Ok(());
+            }
             let text = format!(
                 "ModelCheckpoint: weights alone go to .weights.h5, .npz or .safetensors, not to {:?}",
                 self.path
             );
             return Err(Error::value(text));
         }
-        if !fits(&[".safetensors", ".keras", ".h5", ".hdf5", ".npz"]) {
+        if !fits(&[".safetensors", ".keras", ".h5", ".hdf5"]) {
             let text = format!("ModelCheckpoint: models go to .safetensors, .keras or .h5, not to {:?}", self.path);
             return Err(Error::value(text));
         }
-        self.unsaved = 0;
-        Ok(())
+        run.model.check_saving(Path::new(&self.path)).map_err(|e| e.context("ModelCheckpoint"))
     }
 
     fn on_epoch_begin(&mut self, epoch: usize, _run: &mut Run) -> Result<()> {

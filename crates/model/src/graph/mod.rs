@@ -10,8 +10,8 @@ pub(crate) use instance::in_user_code;
 pub(crate) use nested::Nested;
 pub use symbolic::{Input, SymbolicInputs, SymbolicTensor};
 
-use crate::layers::{Draw, Layer, Pass, Weight};
-use ibex_core::{Error, Result, Tensor};
+use crate::layers::{Draw, Layer, Pass, Weight, set_all};
+use ibex_core::{Data, Error, Result, Tensor};
 use order::Order;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -97,6 +97,32 @@ impl Node {
     /// Its weights, as declared.
     pub fn weights(&self) -> &[Weight] {
         self.instance.weights()
+    }
+
+    /// Those that are the layer's own, with their names in the model.
+    fn kept_weights(&self) -> Vec<(String, &Weight)> {
+        let kept = self.weights().iter().filter(|w| !w.is_transient());
+        kept.map(|w| (format!("{}/{}", self.name, w.name()), w)).collect()
+    }
+
+    /// The numbers of its weights, in the order of [`Node::weights`]: `model.get_layer("dense")?.get_weights()?[0].as_slice::<f32>()`. Not there in
+    /// a browser.
+    ///
+    /// # Errors
+    /// Whatever the device reports.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn get_weights(&self) -> Result<Vec<Data>> {
+        let device = crate::default_device()?;
+        // Numbers that lie on another device are read there.
+        self.kept_weights().into_iter().map(|(_, w)| device.read_now(&w.variable.value())).collect()
+    }
+
+    /// Replaces the numbers of its weights, wherever the layer stands.
+    ///
+    /// # Errors
+    /// `Shape` if there are not as many arrays as weights, or one does not fit, naming the weight; nothing is changed then.
+    pub fn set_weights(&self, values: &[Data]) -> Result<()> {
+        set_all(&format!("layer {}", self.name), &self.kept_weights(), values)
     }
 
     /// Freezes the layer or lets it be trained. As in Keras, this takes effect with the next `compile`.

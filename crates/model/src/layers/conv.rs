@@ -1,6 +1,6 @@
 //! Convolution over sequences, images and volumes.
 
-use super::convolution::{Convolution, convolution_options, kernel_options};
+use super::convolution::{Convolution, at_least_one, convolution_options, kernel_options};
 use super::window::{Sizes, channels, class};
 use super::{Config, Context, Layer, Weights};
 use crate::{Activation, Constraint, Initializer, Regularizer, config};
@@ -106,9 +106,11 @@ impl<const N: usize> Layer for Conv<N> {
 
     fn build(&self, weights: &mut Weights, input: &Shape) -> Result<()> {
         let (channels, groups, filters) = (channels::<N>(input)?, self.groups, self.filters);
-        if groups == 0 || filters == 0 || !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
+        at_least_one("filters", filters)?;
+        at_least_one("groups", groups)?;
+        if !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
             return Err(Error::value(format!(
-                "{groups} groups must divide {channels} input channels and {filters} filters, and there must be some of each"
+                "{groups} groups must divide {channels} input channels and {filters} filters"
             )));
         }
         let shape = self.convolution.kernel(channels / groups, filters);

@@ -1,5 +1,6 @@
 //! Fully connected layer.
 
+use super::convolution::at_least_one;
 use super::{Config, Context, Layer, Weights, features};
 use crate::{Activation, Constraint, Initializer, Regularizer, config};
 use ibex_core::{Result, Shape, Tensor};
@@ -78,6 +79,7 @@ impl Layer for Dense {
     }
 
     fn build(&self, weights: &mut Weights, input: &Shape) -> Result<()> {
+        at_least_one("units", self.units)?;
         weights
             .add("kernel", [features(input)?, self.units], self.kernel_initializer)?
             .regularized(self.kernel_regularizer)

@@ -1,5 +1,6 @@
 //! Vectors for class numbers.
 
+use super::convolution::at_least_one;
 use super::{Config, Context, Layer, Weights};
 use crate::{Constraint, Initializer, Regularizer, config};
 use ibex_core::{DType, Data, Error, Result, Shape, Tensor};
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize};
 /// Row `x` of a table for each number `x` from 0 to `input_dim - 1`: integers `(batch, ..)` to `(batch, .., output_dim)`. Floats are cut to integers, as in
 /// Keras. A number out of range is an error before anything runs, and gives NaN where an embedding is not the first layer.
 ///
-/// The model takes integers if it is made with `Sequential::with_dtype(shape, DType::I32)`.
+/// Integers that are given to a model whose input is `f32` are cast, which is exact up to 2^24; `Sequential::with_dtype(shape, DType::I32)` takes them as
+/// they are, under mixed precision too.
 ///
 /// Weights: `embeddings (input_dim, output_dim)`, uniform within 0.05.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -73,6 +75,8 @@ impl Layer for Embedding {
     }
 
     fn build(&self, weights: &mut Weights, _input: &Shape) -> Result<()> {
+        at_least_one("input_dim", self.input_dim)?;
+        at_least_one("output_dim", self.output_dim)?;
         weights
             .add("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer)?
             .regularized(self.embeddings_regularizer)

@@ -25,7 +25,7 @@ pub(crate) use operator::{Constant, Operation, dtype, dtype_name};
 pub use preprocessing::{Factor, FillMode, Flips, Interpolation, OutputMode, Sampling, Statistic, affine_transform};
 pub use recurrent::Sequence;
 pub use simple_rnn::SimpleRNNCell;
-pub(crate) use weights::Draw;
+pub(crate) use weights::{Draw, set_all};
 pub use weights::{Weight, Weights};
 pub use window::Sizes;
 // The types behind the names with a number of space axes.
@@ -43,7 +43,7 @@ pub use {
 use crate::config::{self, Axes, Config, Part};
 use crate::graph::{Instance, SymbolicInputs, SymbolicTensor};
 use crate::policy::DTypePolicy;
-use ibex_core::{Data, Error, ErrorKind, Result, Shape, Tensor};
+use ibex_core::{Data, Error, Result, Shape, Tensor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -305,12 +305,30 @@ pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Layer>> {
         None if ["Sequential", "Functional"].contains(&class_name) => {
             Ok(Box::new(crate::saving::nested_from_config(config, class_name == "Sequential")?))
         }
-        None => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "unknown layer class {class_name:?}; if it is your own, call `ibex::layers::register::<{class_name}>({class_name:?})` before loading"
-            ),
-        )),
+        None => Err(Error::unsupported(missing(class_name))),
+    }
+}
+
+/// Layers of Keras 3.15 that are not here, beside those in [`missing`] and other names of the same.
+const MISSING: &str = " AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D \
+    AdaptiveMaxPooling3D AugMix AutoContrast ContrastLimitedAdaptiveHistogramEqualization ConvLSTM1D ConvLSTM2D ConvLSTM3D CutMix Equalization FlaxLayer \
+    GroupQueryAttention HashedCrossing Hashing JaxLayer MaxNumBoundingBoxes MelSpectrogram MixUp Pipeline RandAugment RandomColorDegeneration \
+    RandomColorJitter RandomElasticTransform RandomErasing RandomGaussianBlur RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization \
+    RandomSaturation RandomSharpness RandomShear ReversibleEmbedding STFTSpectrogram Solarization SpectralNormalization TFSMLayer TorchModuleWrapper ";
+
+/// Why there is no layer of a class, and what to do.
+fn missing(class_name: &str) -> String {
+    let register = |own: &str| format!("`ibex::layers::register::<{own}>({class_name:?})` before loading");
+    match class_name {
+        "TextVectorization" | "StringLookup" => format!(
+            "Ibex has no layer {class_name} in models, which take numbers; prepare text by `ibex::data::{class_name}`, and give the model what that \
+             makes of it"
+        ),
+        _ if MISSING.contains(&format!(" {class_name} ")) => format!(
+            "Ibex does not have Keras's layer {class_name}; build the model without it, or write it in Rust and call {}",
+            register(&format!("My{class_name}"))
+        ),
+        _ => format!("unknown layer class {class_name:?}; if it is your own, call {}", register(class_name)),
     }
 }
 

@@ -62,7 +62,13 @@ impl Recurrence {
             Some((input, states)) if input.len() >= 3 && input[1] > 0 => (input, states),
             _ => {
                 let input = inputs.first().map(Shape::to_string).unwrap_or_default();
-                let text = format!("takes sequences (batch, steps, features), got input {input}");
+                let advice = match inputs.first() {
+                    Some(input) if input.len() < 3 => {
+                        "; a recurrent layer before it gives them with return_sequences(true), else a Reshape layer can add an axis"
+                    }
+                    _ => "",
+                };
+                let text = format!("takes sequences (batch, steps, features), got input {input}{advice}");
                 return Err(Error::shape(text));
             }
         };

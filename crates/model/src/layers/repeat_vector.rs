@@ -1,5 +1,6 @@
 //! A vector as a sequence.
 
+use super::convolution::at_least_one;
 use super::{Config, Context, Layer, Weights};
 use crate::config;
 use ibex_core::{Error, Result, Shape, Tensor};
@@ -29,7 +30,7 @@ impl Layer for RepeatVector {
 
     fn build(&self, _weights: &mut Weights, input: &Shape) -> Result<()> {
         if input.rank() == 2 {
-            return Ok(());
+            return at_least_one("n", self.n);
         }
         Err(Error::shape(format!("takes vectors (batch, features), got input {input}; a Flatten layer before it makes one")))
     }

@@ -3,7 +3,7 @@
 use crate::constraints::Constraint;
 use crate::initializers::Initializer;
 use crate::regularizers::Regularizer;
-use ibex_core::{Error, Result, Shape, Tensor, Variable};
+use ibex_core::{Data, Error, Result, Shape, Tensor, Variable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -61,6 +61,29 @@ impl Weight {
     pub fn is_state(&self) -> bool {
         !self.trainable
     }
+}
+
+/// Replaces the numbers of all weights of a thing, or of none.
+///
+/// # Errors
+/// `Shape` if there are not as many arrays as weights, or one does not fit, naming the weight.
+pub(crate) fn set_all(owner: &str, weights: &[(String, &Weight)], values: &[Data]) -> Result<()> {
+    let count = weights.len();
+    if values.len() != count {
+        return Err(Error::shape(format!("{owner} has {count} weights, got {} arrays", values.len())));
+    }
+    for ((name, w), data) in weights.iter().zip(values) {
+        if data.len() != w.variable.shape().elements() || data.dtype() != w.variable.dtype() {
+            return Err(Error::shape(format!(
+                "weight {name} is {} {}, got {} numbers of type {}; nothing was changed",
+                w.variable.dtype(),
+                w.variable.shape(),
+                data.len(),
+                data.dtype()
+            )));
+        }
+    }
+    weights.iter().zip(values).try_for_each(|((_, w), data)| w.variable.set(data))
 }
 
 /// Where initial values come from.

@@ -139,6 +139,14 @@ pub trait Loss: Debug + Send + Sync + 'static {
     /// If it can not be written to a file.
     fn config(&self) -> Result<Config>;
 
+    /// Looks at its settings before a model is trained or evaluated with it.
+    ///
+    /// # Errors
+    /// `Value` naming the one that is out of its domain.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The loss of every sample (of every position, for sequences): predictions without their last axis.
     ///
     /// # Errors
@@ -190,6 +198,10 @@ impl Loss for Box<dyn Loss> {
 
     fn config(&self) -> Result<Config> {
         (**self).config()
+    }
+
+    fn check(&self) -> Result<()> {
+        (**self).check()
     }
 
     fn call(&self, y_true: &Tensor, y_pred: &Tensor) -> Result<Tensor> {
@@ -346,9 +358,7 @@ pub fn from_config(name: &str, config: Config) -> Result<Box<dyn Loss>> {
                 $(stringify!($class) | $snake $(| $short)? => Ok(Box::new(crate::config::load::<$class>(config)?)),)+
                 _ => {
                     let known = [$(stringify!($class)),+].join(", ");
-                    Err(Error::unsupported(format!(
-                        "unknown loss {name:?}; known are {known}; compile the model again after loading"
-                    )))
+                    Err(Error::unsupported(format!("unknown loss {name:?}; known are {known}")))
                 }
             }
         };

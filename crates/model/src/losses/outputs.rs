@@ -56,6 +56,10 @@ impl<L: Loss> Loss for Weighted<L> {
         self.loss.config()
     }
 
+    fn check(&self) -> Result<()> {
+        self.loss.check()
+    }
+
     fn call(&self, y_true: &Tensor, y_pred: &Tensor) -> Result<Tensor> {
         self.loss.call(y_true, y_pred)
     }

@@ -69,6 +69,14 @@ pub trait Metric: Debug + Send + Sync + 'static {
         Ok(Config::new())
     }
 
+    /// Looks at its settings before a model is trained or evaluated with it.
+    ///
+    /// # Errors
+    /// `Value` naming the one that is out of its domain.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The value of every sample, or of every element of a prediction: the metric is their mean, weighted where samples have weights. `sparse`
     /// says that the loss takes class numbers.
     ///
@@ -177,6 +185,10 @@ impl<M: Metric> Metric for Attached<M> {
         crate::config::save(&AttachedConfig { metric, weighted: self.weighted, output: self.output.clone() })
     }
 
+    fn check(&self) -> Result<()> {
+        self.metric.check()
+    }
+
     fn values(&self, y_true: &Tensor, y_pred: &Tensor, sparse: bool) -> Result<Tensor> {
         self.metric.values(y_true, y_pred, sparse)
     }
@@ -218,6 +230,10 @@ impl Metric for Box<dyn Metric> {
 
     fn config(&self) -> Result<Config> {
         (**self).config()
+    }
+
+    fn check(&self) -> Result<()> {
+        (**self).check()
     }
 
     fn values(&self, y_true: &Tensor, y_pred: &Tensor, sparse: bool) -> Result<Tensor> {
@@ -343,7 +359,7 @@ macro_rules! metrics {
         pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Metric>> {
             if class_name == "Attached" {
                 let AttachedConfig { metric, weighted, output } = crate::config::load(config)?;
-                let metric = from_config(&metric.class_name, metric.config)?;
+                let metric = crate::saving::unknown::metric(&metric.class_name, metric.config);
                 return Ok(Box::new(Attached { metric, weighted, output }));
             }
             $(if class_name == stringify!($class) || class_name == $class::default().name() {

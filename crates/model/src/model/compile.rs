@@ -31,6 +31,14 @@ pub(crate) struct Training {
     pub watched: Vec<Watched>,
 }
 
+/// What a file sets of a training that can not begin: its optimizer or its state can not be used.
+#[derive(Debug)]
+pub(crate) struct Uncompiled {
+    error: Error,
+    losses: Vec<Arc<dyn Loss>>,
+    metrics: Vec<Arc<dyn Metric>>,
+}
+
 /// A metric of an output.
 #[derive(Debug)]
 pub(crate) struct Watched {
@@ -74,7 +82,9 @@ impl Model {
         metrics: impl IntoMetrics,
     ) -> Result<()> {
         let site = Location::caller();
-        let compiled = self.compile_boxed(Box::new(optimizer), losses.into_losses(), metrics.into_metrics());
+        let losses = losses.into_losses().into_iter().map(Arc::from).collect();
+        let metrics = metrics.into_metrics().into_iter().map(Arc::from).collect();
+        let compiled = self.compile_shared(self.scaled(Box::new(optimizer)), losses, metrics);
         compiled.map_err(|e| in_user_code(e, site))
     }
 
@@ -83,7 +93,8 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::compile`], and then nothing is changed; `Model` if nothing was set before and the loss is not given. Without an optimizer it is then
-    /// `RMSprop`, as in Keras.
+    /// `RMSprop`, as in Keras. A file's loss or metric that is your own is given so after loading: what stands in the file is no error unless it is kept and
+    /// the model shall be trained.
     pub fn recompile(
         &mut self,
         optimizer: Option<Box<dyn Optimizer>>,
@@ -91,21 +102,26 @@ impl Model {
         metrics: Option<Vec<Box<dyn Metric>>>,
     ) -> Result<()> {
         let keeps = optimizer.is_none();
-        let old = self.training.as_ref();
-        if let (None, Some(error), true) = (old, &self.uncompiled, keeps || losses.is_none()) {
-            return Err(error.clone().context("give both the optimizer and the loss"));
+        let (old, waiting) = (self.training.as_ref(), self.uncompiled.as_ref());
+        let optimizer: Arc<dyn Optimizer> = match (optimizer, old, waiting) {
+            (Some(new), ..) => self.scaled(new),
+            (None, Some(t), _) => t.optimizer.clone(),
+            (None, None, Some(w)) => return Err(w.error.clone().context("recompile: give the optimizer")),
+            (None, None, None) => self.scaled(Box::new(RMSprop::new(1e-3))),
+        };
+        let (old_losses, old_metrics) = match (old, waiting) {
+            (Some(t), _) => (t.losses.clone(), t.metrics.clone()),
+            (None, Some(w)) => (w.losses.clone(), w.metrics.clone()),
+            (None, None) => (Vec::new(), Vec::new()),
+        };
+        let losses = losses.map_or(old_losses, |all| all.into_iter().map(Arc::from).collect());
+        let metrics = metrics.map_or(old_metrics, |all| all.into_iter().map(Arc::from).collect());
+        if losses.is_empty() {
+            return Err(match waiting {
+                Some(w) => w.error.clone().context("recompile: give the loss"),
+                None => Error::model("the model was not compiled before: give a loss"),
+            });
         }
-        let shared = |all: Vec<Box<dyn Loss>>| all.into_iter().map(Arc::from).collect();
-        let Some(losses) = losses.map(shared).or_else(|| old.map(|t| t.losses.clone())) else {
-            return Err(Error::model("the model was not compiled before: give a loss"));
-        };
-        let optimizer: Arc<dyn Optimizer> = match (optimizer, old) {
-            (Some(new), _) => self.scaled(new),
-            (None, Some(t)) => t.optimizer.clone(),
-            (None, None) => self.scaled(Box::new(RMSprop::new(1e-3))),
-        };
-        let shared = |all: Vec<Box<dyn Metric>>| all.into_iter().map(Arc::from).collect();
-        let metrics = metrics.map(shared).or_else(|| old.map(|t| t.metrics.clone())).unwrap_or_default();
         let old = self.training.take();
         if let Err(error) = self.compile_shared(optimizer, losses, metrics) {
             self.training = old;
@@ -120,14 +136,28 @@ impl Model {
         Ok(())
     }
 
-    pub(crate) fn compile_boxed(
+    /// Compiles the model as its file says. What can not be used is reported when the model shall be trained, and the rest is kept for
+    /// [`Model::recompile`].
+    pub(crate) fn compile_read(
         &mut self,
-        optimizer: Box<dyn Optimizer>,
+        optimizer: Result<Box<dyn Optimizer>>,
         losses: Vec<Box<dyn Loss>>,
         metrics: Vec<Box<dyn Metric>>,
-    ) -> Result<()> {
-        let losses = losses.into_iter().map(Arc::from).collect();
-        self.compile_shared(self.scaled(optimizer), losses, metrics.into_iter().map(Arc::from).collect())
+    ) {
+        let losses: Vec<Arc<dyn Loss>> = losses.into_iter().map(Arc::from).collect();
+        let metrics: Vec<Arc<dyn Metric>> = metrics.into_iter().map(Arc::from).collect();
+        let compiled = optimizer.and_then(|o| self.compile_shared(self.scaled(o), losses.clone(), metrics.clone()));
+        if let Err(error) = compiled {
+            let error = error.context("the file's settings for training can not be used; compile the model");
+            self.uncompiled = Some(Uncompiled { error, losses, metrics });
+        }
+    }
+
+    /// Gives up the optimizer with its state for a reason; false if there is none.
+    pub(crate) fn leave_uncompiled(&mut self, error: Error) -> bool {
+        let Some(Training { losses, metrics, .. }) = self.training.take() else { return false };
+        self.uncompiled = Some(Uncompiled { error, losses, metrics });
+        true
     }
 
     /// With loss scaling where a layer computes in `f16`.
@@ -206,6 +236,7 @@ impl Model {
             trained,
             scaling,
         });
+        self.uncompiled = None;
         self.plans.clear();
         Ok(())
     }
@@ -213,7 +244,7 @@ impl Model {
     /// The optimizer's learning rate from now on.
     ///
     /// # Errors
-    /// `Model` before `compile`, and if the optimizer's rate follows a schedule.
+    /// `Model` before `compile`, and if the optimizer's rate follows a schedule; `Value` if it is negative or no number.
     pub fn set_learning_rate(&self, rate: f32) -> Result<()> {
         self.training()?.state.set_learning_rate(rate)
     }
@@ -265,8 +296,16 @@ impl Model {
     pub(crate) fn training(&self) -> Result<&Training> {
         self.check()?;
         self.training.as_ref().ok_or_else(|| match &self.uncompiled {
-            Some(error) => error.clone(),
+            Some(waiting) => waiting.error.clone(),
             None => Error::model("compile the model before training or evaluating it"),
         })
+    }
+
+    /// [`Model::training`], if losses and metrics can be computed.
+    pub(crate) fn ready(&self) -> Result<&Training> {
+        let training = self.training()?;
+        training.losses.iter().try_for_each(|loss| loss.check())?;
+        training.metrics.iter().try_for_each(|metric| metric.check())?;
+        Ok(training)
     }
 }

@@ -63,7 +63,7 @@ impl Model {
     /// # Errors
     /// As [`Model::fit`].
     pub async fn evaluate_async(&mut self, data: impl Source, how: impl Into<Evaluate>) -> Result<Logs> {
-        self.training()?;
+        self.ready()?;
         let Evaluate { batch_size, steps, verbose } = how.into();
         let batch_size = self.batch_size(batch_size);
         if batch_size == 0 {

@@ -198,7 +198,7 @@ impl Steps<'_> {
             }
             Supply::Batches(batches) => {
                 let Some(batch) = batches.next(self.limit.is_some()) else { return Ok(false) };
-                let batch = weigh(batch.map_err(|e| e.context(what))?, self.class_weight)?;
+                let batch = weigh(model, batch.map_err(|e| e.context(what))?, self.class_weight).await?;
                 let rows = model.rows(&batch, what).await?;
                 model.step(kind, &rows, &batch.indices())?;
             }
@@ -226,7 +226,7 @@ impl Model {
     /// # Errors
     /// As [`Model::fit`].
     pub async fn fit_async(&mut self, data: impl Source, fit: Fit<'_>) -> Result<History> {
-        self.training()?;
+        self.ready()?;
         let Fit { epochs, initial_epoch, batch_size, steps_per_epoch, shuffle, verbose, .. } = fit;
         let Fit { validation_freq, validation_steps, class_weight, mut callbacks, .. } = fit;
         let batch_size = self.batch_size(batch_size);
@@ -241,7 +241,7 @@ impl Model {
             (feed, held_out) = (train, Some(rest));
         }
         if let source::Kind::Examples(examples) = feed.0 {
-            feed = weigh(examples, &class_weight)?.into();
+            feed = weigh(self, examples, &class_weight).await?.into();
         }
         let mut supply = self.supply(feed, "fit").await?;
         let mut held_out = match held_out {
@@ -346,6 +346,7 @@ impl Model {
 
     #[cfg(not(target_arch = "wasm32"))]
     async fn on_batch_async(&mut self, batch: impl Source, kind: Kind, what: &str) -> Result<Logs> {
+        self.ready()?;
         let examples = batch.feed().and_then(Feed::first).map_err(|e| e.context(what))?;
         let rows = self.rows(&examples, what).await?;
         self.reset_metrics()?;
@@ -399,7 +400,7 @@ fn split(feed: Feed, share: f64) -> Result<(Feed, Feed)> {
 }
 
 /// Gives every example the weight of its class.
-fn weigh(mut examples: Examples, class_weight: &BTreeMap<i64, f32>) -> Result<Examples> {
+async fn weigh(model: &Model, mut examples: Examples, class_weight: &BTreeMap<i64, f32>) -> Result<Examples> {
     if class_weight.is_empty() {
         return Ok(examples);
     }
@@ -409,14 +410,14 @@ fn weigh(mut examples: Examples, class_weight: &BTreeMap<i64, f32>) -> Result<Ex
     if !examples.weights.is_empty() {
         return Err(Error::value("fit: class_weight and sample weights are both given; multiply them yourself"));
     }
-    let Some(data) = y.data() else {
-        return Err(Error::value("fit: class_weight needs targets that are numbers on the host; read them first"));
-    };
-    let (values, rows) = (data.to_f64(), y.dim(0));
+    let (shape, rows) = (y.shape().clone(), y.dim(0));
+    let data = model.open()?.read(y).await?;
+    let values = data.to_f64();
     let width = values.len().checked_div(rows).unwrap_or(0);
-    if width > 1 && y.rank() > 2 {
-        return Err(Error::shape(format!("fit: class_weight needs one class for a sample, y has shape {}", y.shape())));
+    if width > 1 && shape.rank() > 2 {
+        return Err(Error::shape(format!("fit: class_weight needs one class for a sample, y has shape {shape}")));
     }
+    examples.targets = vec![Tensor::from_data(data, shape)];
     let class = |row: &[f64]| match row {
         [one] => one.round() as i64,
         _ => (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a))).map_or(0, |i| i as i64),

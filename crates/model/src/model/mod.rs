@@ -24,7 +24,7 @@ pub(crate) use compile::Training;
 
 use crate::device::default_device;
 use crate::graph::{Graph, Instance, Nested, Node, SymbolicInputs, SymbolicTensor};
-use crate::layers::{Draw, Weight};
+use crate::layers::{Draw, Weight, set_all};
 use crate::policy::DTypePolicy;
 use ibex_core::{DType, Data, Device, Error, Plan, Result, Shape, Tensor, Variable, random};
 use std::collections::{HashMap, HashSet};
@@ -67,10 +67,10 @@ pub struct Model {
     broken: Option<Error>,
     device: Option<Device>,
     /// `u32 (2,)`: the seed and the number of training steps, the key of all random numbers.
-    key: Option<Variable>,
+    key: OnceLock<Variable>,
     pub(crate) training: Option<Training>,
-    /// Why a loaded model could not be compiled.
-    uncompiled: Option<Error>,
+    /// Why a loaded model could not be compiled, and what of its settings is known.
+    uncompiled: Option<compile::Uncompiled>,
     plans: HashMap<(step::Kind, Specs), Arc<Plan>>,
     /// The model as a layer of others.
     layer: OnceLock<Instance>,
@@ -106,7 +106,7 @@ impl Model {
             epochs: 0,
             broken: None,
             device: None,
-            key: None,
+            key: OnceLock::new(),
             training: None,
             uncompiled: None,
             plans: HashMap::new(),
@@ -118,7 +118,7 @@ impl Model {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
-        self.key = None;
+        self.key = OnceLock::new();
         self.plans.clear();
         if let Err(error) = self.graph.draw(Draw::Again(seed, 0)) {
             self.broken.get_or_insert(error);
@@ -132,9 +132,7 @@ impl Model {
     #[doc(alias = "set_dtype_policy")]
     pub fn dtype_policy(mut self, policy: DTypePolicy) -> Self {
         self.policy = policy;
-        if self.training.take().is_some() {
-            self.uncompiled = Some(Error::model("the dtype policy was changed after compile; compile the model again"));
-        }
+        self.leave_uncompiled(Error::model("the dtype policy was changed after compile; compile the model again"));
         self.plans.clear();
         self
     }
@@ -324,22 +322,7 @@ impl Model {
     /// # Errors
     /// `Shape` if there are not as many arrays as weights, or one does not fit, naming the weight.
     pub fn set_weights(&mut self, values: &[Data]) -> Result<()> {
-        let count = self.weights().count();
-        if values.len() != count {
-            return Err(Error::shape(format!("the model has {count} weights, got {} arrays", values.len())));
-        }
-        for ((name, w), data) in self.named_weights().iter().zip(values) {
-            if data.len() != w.variable.shape().elements() || data.dtype() != w.variable.dtype() {
-                return Err(Error::shape(format!(
-                    "weight {name} is {} {}, got {} numbers of type {}; nothing was changed",
-                    w.variable.dtype(),
-                    w.variable.shape(),
-                    data.len(),
-                    data.dtype()
-                )));
-            }
-        }
-        self.weights().zip(values).try_for_each(|(w, data)| w.variable.set(data))
+        set_all("the model", &self.named_weights(), values)
     }
 
     /// Makes the states of stateful layers zeros: what comes next goes on from nothing.
@@ -349,10 +332,6 @@ impl Model {
     pub fn reset_states(&mut self) -> Result<()> {
         let mut all = self.graph.nodes.iter().flat_map(Node::weights).filter(|w| w.is_transient());
         all.try_for_each(|w| w.variable.assign(Tensor::zeros(w.variable.shape(), w.variable.dtype())))
-    }
-
-    pub(crate) fn leave_uncompiled(&mut self, error: Error) {
-        self.uncompiled = Some(error);
     }
 
     /// The size of batches: that of the model if it is fixed.
@@ -365,13 +344,13 @@ impl Model {
         self.device.clone().map_or_else(default_device, Ok)
     }
 
-    pub(crate) fn key(&mut self) -> Result<Variable> {
-        if let Some(key) = &self.key {
+    pub(crate) fn key(&self) -> Result<Variable> {
+        if let Some(key) = self.key.get() {
             return Ok(key.clone());
         }
         let [mixed, _] = random::threefry([self.seed as u32, (self.seed >> 32) as u32], [0, 0]);
         let key = Variable::new("random_key", Tensor::from_vec(vec![mixed, 0], [2]))?;
-        Ok(self.key.insert(key).clone())
+        Ok(self.key.get_or_init(|| key).clone())
     }
 
     pub(crate) fn seed_value(&self) -> u64 {

@@ -153,7 +153,7 @@ impl Model {
     /// As [`Model::fit`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn profile(&mut self, data: impl Source, batch_size: usize, runs: usize) -> Result<Option<Profile>> {
-        self.training()?;
+        self.ready()?;
         let examples = data.feed()?.first()?;
         let rows = ibex_core::backend::block_on(self.rows(&examples, "profile"))?;
         let batch: Vec<u32> = examples.indices().into_iter().take(batch_size).collect();

@@ -1,6 +1,7 @@
 //! Examples in host memory, checked against a model and ready to be gathered into batches.
 
 use super::{Examples, Model, batched};
+use crate::graph::SymbolicTensor;
 use ibex_core::{Arg, DType, Data, Device, Error, Plan, Result, Shape, Tensor};
 use ibex_data::gather_rows;
 use std::ops::Range;
@@ -41,6 +42,23 @@ impl Rows {
 }
 
 impl Column {
+    /// As an input takes it, which may be of floats while these are whole numbers.
+    fn cast(self, input: &SymbolicTensor) -> Result<Column> {
+        let (from, to) = (self.data.dtype(), input.dtype());
+        if from == to {
+            return Ok(self);
+        }
+        let values = self.data.to_f64();
+        if let Some(at) = values.iter().position(|&v| f64::from(v as f32) != v && !v.is_nan()) {
+            let value = values[at];
+            return Err(Error::value(format!(
+                "{from} number {value} at position {at} is too large for the model's input of {to}; make the model with \
+                 `Sequential::with_dtype(shape, DType::{from:?})` or `Input::with_dtype`"
+            )));
+        }
+        Ok(Column { data: Arc::new(Data::from_f64(to, &values)), row: self.row })
+    }
+
     fn fill<'a>(&'a self, batch: &'a [u32], error: &'a mut Option<Error>) -> impl FnMut(&mut [u8]) + 'a {
         move |out: &mut [u8]| {
             if let Err(e) = gather_rows(&self.data, self.row.elements(), batch, out) {
@@ -79,7 +97,8 @@ impl Model {
             if x.rank() == 0 || !want.shape().admits(&got[1..]) {
                 return Err(Error::shape(format!("{what}: {which} have shape {got}, the model takes {shape}")));
             }
-            if x.dtype() != want.dtype() {
+            // As in Keras, whatever is given to an input of floats becomes one.
+            if x.dtype() != want.dtype() && want.dtype() != DType::F32 {
                 let (got, want) = (x.dtype(), want.dtype());
                 return Err(Error::dtype(format!("{what}: {which} are {got}, the model takes {want}; cast them")));
             }
@@ -99,8 +118,10 @@ impl Model {
         let device = self.open()?;
         let mut columns = Vec::new();
         for (i, (tensor, name)) in inputs.iter().zip(self.input_names()).enumerate() {
-            let column = column(&device, tensor).await?;
             let which = if inputs.len() == 1 { "x" } else { name };
+            let input = &self.inputs()[i];
+            let column =
+                column(&device, tensor).await?.cast(input).map_err(|e| e.context(format!("{what}: {which}")))?;
             for node in self.graph.readers(i) {
                 node.layer().check_data(&column.data).map_err(|e| {
                     e.context(format!("layer {} ({})", node.name(), node.layer().class_name()))

@@ -6,7 +6,7 @@ use crate::graph::Masked;
 use crate::layers::{Pass, floats_as};
 use crate::losses;
 use crate::metrics::Batch;
-use ibex_core::{DType, Error, Plan, Result, Shape, Tensor};
+use ibex_core::{DType, Error, Function, Plan, Result, Shape, Tensor};
 use std::sync::Arc;
 
 /// Which program.
@@ -44,8 +44,7 @@ impl Model {
             let loss = self.loss(t, targets, weights, &outputs, &pass.losses)?;
             if kind == Kind::Train {
                 self.update(t, &loss)?;
-                // The second word counts steps.
-                key.assign(&key_value + Tensor::from_vec(vec![0u32, 1], [2]))?;
+                key.assign(next_step(&key_value))?;
             }
             Ok(vec![])
         })?;
@@ -55,11 +54,12 @@ impl Model {
     }
 
     /// The model's (first) output for `x` as a tensor: for functions of your own, or for its gradients. It has the compute type of the last layer. Terms
-    /// that layers add to the loss are left out.
+    /// that layers add to the loss are left out. With `training`, each call (or run of the [`Function`] that makes it) has other random numbers. A
+    /// function that is called later can share the model by an [`Arc`]; [`Model::minimize`] trains it there.
     ///
     /// # Errors
     /// If the input does not fit the model.
-    pub fn call(&mut self, x: &Tensor, training: bool) -> Result<Tensor> {
+    pub fn call(&self, x: &Tensor, training: bool) -> Result<Tensor> {
         Ok(self.call_all(std::slice::from_ref(x), training)?.swap_remove(0))
     }
 
@@ -67,12 +67,57 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::call`].
-    pub fn call_all(&mut self, inputs: &[Tensor], training: bool) -> Result<Vec<Tensor>> {
+    pub fn call_all(&self, inputs: &[Tensor], training: bool) -> Result<Vec<Tensor>> {
         self.check()?;
         self.check_inputs(inputs, "call")?;
-        let key = self.key()?.value();
-        let mut pass = Pass::new(training, self.policy, &key);
-        Ok(self.forward(inputs, &mut pass)?.into_iter().map(|(y, _)| y).collect())
+        let key = self.key()?;
+        let key_value = key.value();
+        let inputs: Vec<Tensor> = inputs.iter().zip(self.inputs()).map(|(x, input)| x.cast(input.dtype())).collect();
+        let outputs = self.forward(&inputs, &mut Pass::new(training, self.policy, &key_value))?;
+        if training {
+            let next = next_step(&key_value);
+            // Outside of a function the count is computed now, for it would be an ever longer sum.
+            key.assign(if Function::is_traced() { next } else { self.open()?.eval(&[next])?.remove(0) })?;
+        }
+        Ok(outputs.into_iter().map(|(y, _)| y).collect())
+    }
+
+    /// One step of the optimizer that [`Model::compile`] set, down the gradient of a scalar loss: for training steps of your own, inside of a
+    /// [`Function`]. All that the optimizer does otherwise is done here too, clipping and loss scaling for instance, and its state is the model's. Penalties
+    /// of regularizers and what layers add to the loss are not in it unless you add them.
+    ///
+    /// ```
+    /// use ibex::prelude::*;
+    /// use std::sync::Arc;
+    ///
+    /// # fn main() -> ibex::Result<()> {
+    /// let mut model = Sequential::new([2]).add(Dense::new(1));
+    /// model.compile(Adam::new(0.1), MeanSquaredError::new(), ())?;
+    /// let model = Arc::new(model);
+    /// let trained = model.clone();
+    /// let step = Function::from_slice(&ibex::default_device()?, move |args| {
+    ///     let [x, y] = args else { return Err(ibex::Error::value("takes x and y")) };
+    ///     let loss = (trained.call(x, true)? - y).abs().mean(&[]);
+    ///     trained.minimize(&loss)?;
+    ///     Ok(vec![loss])
+    /// });
+    /// let (x, y) = (Tensor::rand([8, 2], 0), Tensor::rand([8, 1], 1));
+    /// let before: f32 = step.call(&[&x, &y])?[0].item()?;
+    /// assert!(step.call(&[&x, &y])?[0].item::<f32>()? < before);
+    /// assert_eq!(model.iterations()?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `Model` before `compile`, outside of a function, or naming a trained weight that the loss does not depend on; `Shape` if the loss is no scalar.
+    pub fn minimize(&self, loss: &Tensor) -> Result<()> {
+        let training = self.training()?;
+        if !Function::is_traced() {
+            let text = "minimize: a training step is traced once and replayed; call this inside of a Function";
+            return Err(Error::model(text));
+        }
+        self.update(training, loss)
     }
 
     /// All outputs, as `f32` if they are floats.
@@ -163,6 +208,11 @@ impl Model {
         let finite = t.scaling.as_ref().map(|s| unscale(s, &mut gradients)).transpose()?;
         t.state.step(&*t.optimizer, &t.trained, gradients, finite.as_ref())
     }
+}
+
+/// The key of the next step, which its second word counts.
+fn next_step(key: &Tensor) -> Tensor {
+    key + Tensor::from_vec(vec![0u32, 1], [2])
 }
 
 /// Divides gradients of the scaled loss by the scale, which changes for the next step. Gives whether all of them are finite.

@@ -193,7 +193,7 @@ pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Optimizer
     }
     known!(SGD RMSprop Adam AdamW Adamax Nadam Adagrad Adadelta Adafactor Lion Lamb Ftrl);
     Err(Error::unsupported(format!(
-        "unknown optimizer {class_name:?}; known are {} and LossScaleOptimizer; compile the model again after loading",
+        "unknown optimizer {class_name:?}; known are {} and LossScaleOptimizer",
         NAMES.join(", ")
     )))
 }

@@ -50,7 +50,10 @@ impl LearningRate {
 
     pub(super) fn check(&self) -> Result<()> {
         match self {
-            LearningRate::Constant(_) => Ok(()),
+            LearningRate::Constant(rate) if *rate >= 0.0 && rate.is_finite() => Ok(()),
+            LearningRate::Constant(rate) => Err(Error::value(format!(
+                "learning_rate is {rate}, it must be a number that is not negative; to climb, train on the negative loss"
+            ))),
             LearningRate::Schedule(schedule) => {
                 schedule.check().map_err(|e| e.context(format!("schedule {}", schedule.class_name())))
             }

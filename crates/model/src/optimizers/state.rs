@@ -104,8 +104,9 @@ impl State {
     /// The learning rate from now on.
     ///
     /// # Errors
-    /// `Model` if a schedule says what it is.
+    /// `Model` if a schedule says what it is; `Value` if it is negative or no number.
     pub fn set_learning_rate(&self, rate: f32) -> Result<()> {
+        LearningRate::Constant(rate).check()?;
         match &self.learning_rate {
             Some(variable) => variable.set(&Data::F32(vec![rate])),
             None => Err(Error::model(

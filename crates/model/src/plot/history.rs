@@ -41,8 +41,8 @@ impl History {
         panels.dedup();
         let mut drawing = Drawing::new(WIDTH * panels.len().max(1) as f64, HEIGHT, 12.0);
         for (i, name) in panels.iter().enumerate() {
-            let curves =
-                [("training", TRAINING, self.get(name)), ("validation", VALIDATION, self.get(&format!("val_{name}")))];
+            let of = |name: &str| self.get(name).unwrap_or_default();
+            let curves = [("training", TRAINING, of(name)), ("validation", VALIDATION, of(&format!("val_{name}")))];
             self.panel(&mut drawing, WIDTH * i as f64, name, &curves);
         }
         drawing

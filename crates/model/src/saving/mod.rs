@@ -2,6 +2,7 @@
 
 mod keras;
 mod native;
+pub(crate) mod unknown;
 
 #[cfg(feature = "keras")]
 pub(crate) use native::{dtype_to, view_dtype};
@@ -73,7 +74,11 @@ impl Load {
     /// As there.
     pub fn file(&self, path: impl AsRef<Path>) -> Result<Model> {
         let path = path.as_ref();
-        self.read(path).map_err(|e| e.context(format!("can not load {}", path.display())))
+        self.read(path).map_err(|e| {
+            let name = path.display().to_string();
+            // What the file system or a container says names the file already.
+            if e.to_string().contains(&name) { e } else { e.context(format!("can not load {name}")) }
+        })
     }
 
     fn read(&self, path: &Path) -> Result<Model> {
@@ -136,19 +141,23 @@ fn without_keras() -> ibex_core::Error {
     ibex_core::Error::unsupported("this program was built without the feature \"keras\", which reads files of Keras")
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+fn ending(path: &Path) -> Option<String> {
+    path.extension().and_then(|e| e.to_str()).map(str::to_lowercase)
+}
+
 impl Model {
     /// Writes the model with its weights, compile settings and optimizer state to one file, whole or not at all, as the file's name says: `.safetensors` in
     /// our own format, which has the state of random numbers too; `.keras` as Keras 3 does it, `.h5` as Keras 2, `.onnx` for
-    /// prediction elsewhere ([`Model::export`]). Not there in a browser, where it is
-    /// `to_bytes().await`.
+    /// prediction elsewhere ([`Model::export`]). A loss or metric of your own is written by its name and configuration: [`Model::recompile`] gives it
+    /// back after loading, Keras loads such a file with `custom_objects` or `compile=False`. Not there in a browser, where it is `to_bytes().await`.
     ///
     /// # Errors
     /// If a layer can not be written; `Io` if the file system refuses, in which case an old file is intact.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
-        let saved = match ending.as_deref() {
+        let saved = match ending(path).as_deref() {
             #[cfg(feature = "keras")]
             Some("keras") => self.to_archive().and_then(|archive| archive.save(path)),
             #[cfg(feature = "keras")]
@@ -163,12 +172,30 @@ impl Model {
         saved.map_err(|e| e.context(format!("can not write {}", path.display())))
     }
 
+    /// Tells whether [`Model::save`] can describe the model in a file of that name, before there is anything to lose.
+    ///
+    /// # Errors
+    /// What keeps the model from being written.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn check_saving(&self, path: &Path) -> Result<()> {
+        let described = match ending(path).as_deref() {
+            #[cfg(feature = "keras")]
+            Some("keras") => self.to_archive().map(drop),
+            #[cfg(feature = "keras")]
+            Some("h5" | "hdf5") => self.to_hdf5().map(drop),
+            #[cfg(not(feature = "keras"))]
+            Some("keras" | "h5" | "hdf5") => Err(without_keras()),
+            _ => self.check_native(),
+        };
+        described.map_err(|e| e.context(format!("can not write {}", path.display())))
+    }
+
     /// Reads a model, for the default device: one that [`Model::save`] wrote, Keras's `.keras` and `.h5` files of any version, or the JSON of an architecture,
     /// whatever the file is called. Optimizer state comes along; training goes on where it was.
     ///
     /// # Errors
     /// `Io` if the file can not be read; `Format` if it is damaged or no model, saying how; `Unsupported` for an unknown layer, naming it. Settings for training
-    /// that are not known here are reported when the model shall be trained.
+    /// that are not known here, as a loss of your own, are reported when the model shall be trained: [`Model::recompile`] gives them, and keeps the rest.
     pub fn load(path: impl AsRef<Path>) -> Result<Model> {
         Load::new().file(path)
     }

@@ -1,6 +1,7 @@
 //! A model in one file of our own: weights and training state as safetensors, architecture and compile settings as JSON in its metadata, and a
 //! checksum over all of it.
 
+use super::unknown;
 use crate::config::{Config, Part};
 use crate::graph::{Graph, Input, Instance, Nested, Source, SymbolicTensor};
 use crate::layers::{self, Draw};
@@ -9,7 +10,7 @@ use crate::policy::DTypePolicy;
 use crate::{losses, metrics, optimizers};
 use ibex_core::{DType, Data, Error, Result, Shape, Variable};
 use safetensors::tensor::{Dtype, TensorView};
-use safetensors::{SafeTensors, serialize};
+use safetensors::{SafeTensorError, SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -17,6 +18,12 @@ use std::sync::Arc;
 
 /// Raised when a file of this version could not be read by an older program.
 const VERSION: u32 = 2;
+
+/// What is said of files of weights.
+pub(super) const WEIGHTS_ALONE: &str = "the file holds weights, but no model; make the model, then call `load_weights`";
+
+/// What a model can do whose optimizer is not as it was.
+pub(super) const STATE: &str = "the file's optimizer state can not be used; compile the model to begin with a new one";
 
 /// The metadata entry that holds the checksum and the JSON.
 const KEY: &str = "ibex";
@@ -121,14 +128,14 @@ impl Losses {
         })
     }
 
-    fn load(self) -> Result<Vec<Box<dyn losses::Loss>>> {
+    fn load(self) -> Vec<Box<dyn losses::Loss>> {
         let all = match self {
             Losses::One(header) => vec![header],
             Losses::Each(headers) => headers,
         };
-        let load = |LossHeader { class_name, config, weight }: LossHeader| -> Result<Box<dyn losses::Loss>> {
-            let loss = losses::from_config(&class_name, config)?;
-            Ok(if weight == 1.0 { loss } else { Box::new(losses::Loss::weighted(loss, weight)) })
+        let load = |LossHeader { class_name, config, weight }: LossHeader| -> Box<dyn losses::Loss> {
+            let loss = unknown::loss(&class_name, config);
+            if weight == 1.0 { loss } else { Box::new(losses::Loss::weighted(loss, weight)) }
         };
         all.into_iter().map(load).collect()
     }
@@ -260,6 +267,12 @@ impl Model {
         serialize(views, Some(metadata)).map_err(|e| Error::format(format!("the model can not be written: {e}")))
     }
 
+    /// Tells whether the model can be described in a file of our own format.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn check_native(&self) -> Result<()> {
+        self.header().map(drop)
+    }
+
     /// The model of a file's contents in our own format.
     pub(super) fn from_native(bytes: &[u8]) -> Result<Model> {
         let (header, file) = open(bytes)?;
@@ -267,13 +280,10 @@ impl Model {
         let tensors = tensors(&file)?;
         if let Err(error) = model.restore(&tensors) {
             // Layers may have been frozen or thawed after `compile`; then the weights are good without the optimizer's state.
-            if model.training.take().is_none() {
+            if !model.leave_uncompiled(error.clone().context(STATE)) {
                 return Err(error);
             }
             model.restore(&tensors)?;
-            model.leave_uncompiled(
-                error.context("the file's optimizer state can not be used; compile the model to begin with a new one"),
-            );
         }
         Ok(model)
     }
@@ -320,18 +330,9 @@ impl Model {
         model.set_epochs(header.epochs);
         model.check()?;
         if let Some(compile) = header.compile {
-            let parts = || -> Result<_> {
-                let optimizer = optimizers::from_config(&compile.optimizer.class_name, compile.optimizer.config)?;
-                let loss = compile.loss.load()?;
-                let metric = |part: Part| metrics::from_config(&part.class_name, part.config);
-                let metrics = compile.metrics.into_iter().map(metric).collect::<Result<Vec<_>>>()?;
-                Ok((optimizer, loss, metrics))
-            };
-            match parts() {
-                Ok((optimizer, loss, metrics)) => model.compile_boxed(optimizer, loss, metrics)?,
-                // The model predicts all the same; training reports this.
-                Err(error) => model.leave_uncompiled(error),
-            }
+            let metric = |part: Part| unknown::metric(&part.class_name, part.config);
+            let optimizer = optimizers::from_config(&compile.optimizer.class_name, compile.optimizer.config);
+            model.compile_read(optimizer, compile.loss.load(), compile.metrics.into_iter().map(metric).collect());
         }
         Ok(model)
     }
@@ -388,11 +389,22 @@ fn damaged(why: impl Display) -> Error {
 
 /// A file's description and tensors, if its checksum is right.
 fn open(bytes: &[u8]) -> Result<(Header, SafeTensors<'_>)> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    if bytes.is_empty() {
+        return Err(Error::format("the file is empty"));
+    }
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| match error {
+        SafeTensorError::HeaderTooSmall | SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeader(_) => Error::format(
+            "the file is no model: neither of Ibex (.safetensors) nor .keras, .h5 or .json; or its beginning is damaged",
+        ),
+        SafeTensorError::InvalidHeaderLength | SafeTensorError::MetadataIncompleteBuffer => {
+            Error::format("the file is damaged: it is shorter or longer than its beginning says; use a good copy")
+        }
+        other => damaged(other),
+    })?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let described = metadata.metadata().as_ref().and_then(|m| m.get(KEY)?.split_once(' '));
     let Some((sum, header)) = described else {
-        return Err(damaged("it holds tensors, but no model description"));
+        return Err(Error::format(WEIGHTS_ALONE));
     };
     let all = tensors(&file)?;
     let actual = checksum(header, all.iter().map(|(name, view)| (*name, view.shape(), view.data())));

@@ -7,7 +7,7 @@ use ibex::{Arg, Plan, Result};
 
 /// The output of a layer, in training or outside of it.
 fn run(layer: impl Layer, x: &Tensor, training: bool, device: &Device) -> Result<Vec<f32>> {
-    let mut model = Sequential::new(&x.shape()[1..]).on(device).add(layer);
+    let model = Sequential::new(&x.shape()[1..]).on(device).add(layer);
     let plan =
         Plan::trace(device, &[(x.shape().clone(), x.dtype())], |args| Ok(vec![model.call(&args[0], training)?]))?;
     device.to_vec(&plan.run(&mut [Arg::Tensor(x.clone())])?[0])
@@ -120,7 +120,7 @@ fn augmentations_train_inside_of_a_step() -> Result<()> {
         .add(Dense::new(2));
     model.compile(Adam::new(0.01), SparseCategoricalCrossentropy::from_logits(), [Accuracy::new()])?;
     let history = model.fit((&x, &y), Fit::epochs(2).batch_size(16).verbose(0))?;
-    assert!(history.get("loss").iter().all(|loss| loss.is_finite()));
+    assert!(history["loss"].iter().all(|loss| loss.is_finite()));
     assert_eq!(
         model.predict(&x)?.to_vec::<f32>()?,
         model.predict(&x)?.to_vec::<f32>()?,

@@ -43,13 +43,13 @@ fn going_on_after_an_interruption() -> Result<()> {
         let killed = classifier(&device)?.fit((&x, &y), fit().callback(backup()).callback(kill).callback(&mut kept));
         assert!(killed.is_err_and(|e| e.to_string().contains("killed")));
         assert_eq!(files(&folder), ["epoch-3.safetensors"]);
-        assert_eq!((kept.get("loss"), kept.epochs), (&history.get("loss")[..3], 5), "a history outlives an error");
+        assert_eq!((&kept["loss"], kept.epochs), (&history["loss"][..3], 5), "a history outlives an error");
 
         // The other program has another seed: the one of the training counts.
         let mut again = classifier(&device)?.seed(99);
         let rest = again.fit((&x, &y), fit().callback(backup()))?;
         assert_eq!(rest.epoch, [3, 4]);
-        assert_eq!(rest.get("loss"), &history.get("loss")[3..], "bit for bit");
+        assert_eq!(rest["loss"], history["loss"][3..], "bit for bit");
         assert_eq!(again.get_weights()?, whole.get_weights()?);
         assert!(!folder.exists(), "nothing is left");
 
@@ -91,7 +91,7 @@ fn validation_in_some_epochs_only() -> Result<()> {
     let some = || fit().validation((&x, &y)).validation_freq(3);
     let (mut stop, reduce) = (EarlyStopping::new("val_accuracy"), ReduceLROnPlateau::new("val_loss"));
     let history = classifier(device)?.fit((&x, &y), some().callback(&mut stop).callback(reduce))?;
-    assert_eq!(history.get("learning_rate").len(), history.epoch.len());
+    assert_eq!(history["learning_rate"].len(), history.epoch.len());
     // Without validation the same is a mistake, and so is a name that nobody has.
     let error = classifier(device)?.fit((&x, &y), fit().callback(EarlyStopping::new("val_loss"))).expect_err("no data");
     assert!(error.to_string().contains("accuracy, loss; give `fit` data for validation"), "{error}");
@@ -114,7 +114,7 @@ fn rates_by_epoch() -> Result<()> {
         let halve = LearningRateScheduler::new(|epoch, rate| if epoch == 0 { rate } else { rate / 2.0 });
         let history = model.fit((&x, &y), Fit::epochs(3).verbose(0).callback(halve))?;
         let rates: Vec<f64> = [0.05f32, 0.025, 0.0125].map(f64::from).to_vec();
-        assert_eq!(history.get("learning_rate"), rates);
+        assert_eq!(history["learning_rate"], rates[..]);
         assert_eq!((model.learning_rate()?, model.iterations()?), (0.0125, 3));
 
         // The rate of a schedule can be read, but not set.
@@ -159,7 +159,7 @@ fn no_number_ends_training() -> Result<()> {
             let fit = Fit::epochs(3).batch_size(16).verbose(0).callback(Break(2)).callback(look).callback(count);
             let history = classifier(&device)?.fit((&x, &y), fit)?;
             assert_eq!(history.epoch.len(), 1);
-            assert!(!history.get("loss")[0].is_finite());
+            assert!(!history["loss"][0].is_finite());
             assert_eq!(done, steps);
         }
     }
@@ -248,7 +248,7 @@ fn tensorboard() -> Result<()> {
             all.iter().filter(|(t, ..)| t == tag).map(|&(_, step, value)| (step, f64::from(value))).collect()
         };
         let curve = |name: &str, steps: [usize; 3]| -> Vec<(usize, f64)> {
-            steps.into_iter().zip(history.get(name).iter().map(|&v| f64::from(v as f32))).collect()
+            steps.into_iter().zip(history[name].iter().map(|&v| f64::from(v as f32))).collect()
         };
         assert_eq!(named(&train, "epoch_loss"), curve("loss", [0, 1, 2]));
         assert_eq!(named(&train, "epoch_accuracy"), curve("accuracy", [0, 1, 2]));

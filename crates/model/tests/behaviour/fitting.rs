@@ -15,8 +15,8 @@ fn learns_and_keeps_history() -> Result<()> {
         assert!(history.history.keys().eq(["accuracy", "loss", "val_accuracy", "val_loss"]));
         assert_eq!((history.epoch.len(), history.epochs, history.steps), (12, 12, 162usize.div_ceil(32)));
         assert!(history.last("val_accuracy").is_some_and(|a| a > 0.9), "{history:?}");
-        assert!(history.get("loss")[0] > history.get("loss")[11]);
-        assert!(history.get("nothing").is_empty());
+        assert!(history["loss"][0] > history["loss"][11]);
+        assert!(history.get("nothing").is_none());
 
         // The last epoch's validation is what `evaluate` says of the same rows.
         let (_, rest) = Dataset::new(x.clone(), y.clone())?.split_at(162)?;
@@ -58,7 +58,7 @@ fn the_same_seed_gives_the_same_weights() -> Result<()> {
 #[test]
 fn dropout_differs_in_every_step() -> Result<()> {
     for device in devices() {
-        let mut model = Sequential::new([1000]).on(&device).add(Dropout::new(0.3));
+        let model = Sequential::new([1000]).on(&device).add(Dropout::new(0.3));
         let ones = Tensor::ones([2, 1000], DType::F32);
         let y = device.to_vec::<f32>(&model.call(&ones, true)?)?;
         let kept = y.iter().filter(|&&v| v != 0.0).count();
@@ -73,7 +73,7 @@ fn dropout_differs_in_every_step() -> Result<()> {
         let (x, y) = (ones.reshape([20, 100]), Tensor::zeros([20, 1], DType::F32));
         let (x, y) = (device.eval(&[x])?.remove(0), device.eval(&[y])?.remove(0));
         let history = model.fit((&x, &y), Fit::epochs(4).batch_size(20).verbose(0))?;
-        let losses = history.get("loss");
+        let losses = &history["loss"];
         assert!(losses.iter().enumerate().all(|(i, a)| losses[..i].iter().all(|b| a != b)), "{losses:?}");
     }
     Ok(())
@@ -112,7 +112,7 @@ fn early_stopping() -> Result<()> {
         let fit = Fit::epochs(losses.len()).verbose(0);
         let fit = fit.callback(Script(losses.to_vec())).callback(Mark).callback(&mut stop);
         let history = model.fit((&x, &y), fit)?;
-        assert_eq!(history.get("val_loss"), &losses[..history.epoch.len()]);
+        assert_eq!(history["val_loss"], losses[..history.epoch.len()]);
         Ok((stop.stopped_epoch(), history.epoch.len(), model.get_weights()?[0].to_f64()[0]))
     };
     let watch = || EarlyStopping::new("val_loss");

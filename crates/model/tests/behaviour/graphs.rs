@@ -158,6 +158,12 @@ fn weights_of_samples_and_classes() -> Result<()> {
         let by_class = b.fit((&x, &y), Fit::epochs(3).class_weight([(1, 3.0), (2, 0.5)]).verbose(0))?;
         assert_eq!(by_sample.history, by_class.history);
         assert_eq!(a.get_weights()?, b.get_weights()?);
+        // Targets that nobody has computed yet.
+        let (mut c, mut d) = (model()?, model()?);
+        let (lazy, weights) = (Tensor::arange(6) % 3, [(1, 3.0), (2, 0.5)]);
+        c.fit((&x, &lazy), Fit::epochs(2).class_weight(weights).verbose(0))?;
+        d.fit((&x, &device.eval(&[lazy])?[0]), Fit::epochs(2).class_weight(weights).verbose(0))?;
+        assert_eq!(c.get_weights()?, d.get_weights()?);
         let twice = b.fit((&x, &y, &w), Fit::epochs(1).class_weight([(1, 3.0)]).verbose(0));
         assert!(message(twice).contains("both"));
         let misfit = b.fit((&x, &y, &w.reshape([3, 2])), Fit::epochs(1).verbose(0));
@@ -240,5 +246,41 @@ fn seeds_reach_models_inside() -> Result<()> {
     let (a, b) = (make(1)?, make(2)?);
     // Kernels, not the zeros of biases.
     assert!(a[0] != b[0] && a[2] != b[2], "{a:?} {b:?}");
+    Ok(())
+}
+
+#[test]
+fn weights_of_one_layer() -> Result<()> {
+    for device in devices() {
+        let body = Dense::new(2).activation(Relu).named("body");
+        let mut model = Sequential::new([3]).on(&device).add(body).add(BatchNormalization::new()).add(Dense::new(1));
+        let x = Tensor::ones([4, 3], DType::F32);
+        model.predict(&x)?;
+        let weights = model.get_layer("body")?.get_weights()?;
+        assert_eq!(weights, model.get_weights()?[..2]);
+        assert_eq!(weights[0].as_slice::<f32>().map(<[f32]>::len), Some(6));
+        assert_eq!(weights[1].to_vec::<f32>()?, [0.0, 0.0]);
+        assert!(weights[0].as_slice::<i32>().is_none());
+        let there = std::panic::Location::caller().file();
+        let text = message(weights[0].to_vec::<i32>());
+        assert!(
+            text.starts_with(&format!("these numbers are f32, not i32; `to_f64` converts them (at {there}")),
+            "{text}"
+        );
+        assert_eq!(ibex::Data::Bool(vec![1, 0]).to_vec::<bool>()?, [true, false]);
+
+        let new = [ibex::Data::F32(vec![0.5; 6]), ibex::Data::F32(vec![1.0, -9.0])];
+        model.get_layer("body")?.set_weights(&new)?;
+        assert_eq!(model.get_layer("body")?.get_weights()?, new);
+        assert_eq!(model.get_weights()?[..2], new);
+        let inside = Model::new(model.inputs(), model.get_layer("body")?.output())?.on(&device);
+        assert_eq!(device.to_vec::<f32>(&inside.call(&x, false)?)?, [2.5, 0.0].repeat(4));
+        let body = model.get_layer("body")?;
+        assert_eq!(message(body.set_weights(&new[..1])), "layer body has 2 weights, got 1 arrays");
+        let swapped = [new[1].clone(), new[0].clone()];
+        let wrong = "weight body/kernel is f32 (3, 2), got 2 numbers of type f32; nothing was changed";
+        assert_eq!(message(body.set_weights(&swapped)), wrong);
+        assert_eq!(model.get_layer("batch_normalization")?.get_weights()?.len(), 4);
+    }
     Ok(())
 }

@@ -28,7 +28,6 @@ fn data_that_does_not_fit() -> Result<()> {
     says(model.fit((&wide, &y), fit()), ErrorKind::Shape, &["fit", "(10, 5)", "(None, 4)"]);
     says(model.predict(&wide), ErrorKind::Shape, &["predict", "(10, 5)", "(None, 4)"]);
     says(model.predict(&x.index(0, 0)), ErrorKind::Shape, &["predict", "(4,)"]);
-    says(model.predict(&x.cast(DType::I32)), ErrorKind::DType, &["predict", "i32"]);
     says(model.fit((&x, &labels(2)), fit()), ErrorKind::Value, &["label 2", "position 9", "2 classes"]);
     says(model.fit((&x, &labels(-1)), fit()), ErrorKind::Value, &["label -1"]);
     says(model.fit((&with(6, f32::NAN), &y), fit()), ErrorKind::Value, &["x", "sample 1", "NaN"]);
@@ -92,6 +91,31 @@ fn weights_without_gradient() -> Result<()> {
     let mut model = Sequential::new([4]).add(Dense::new(2)).add(Idle);
     model.compile(SGD::new(0.1), SparseCategoricalCrossentropy::from_logits(), ())?;
     says(model.fit((&x, &y), Fit::epochs(1).verbose(0)), ErrorKind::Model, &["idle/spare"]);
+    Ok(())
+}
+
+/// As in Keras, numbers of any type are good for an input of floats; those that a float can not hold are not changed silently.
+#[test]
+fn integers_for_an_input_of_floats() -> Result<()> {
+    for device in devices() {
+        let mut model =
+            Sequential::new([3]).on(&device).add(Embedding::new(5, 2)).add(Flatten::new()).add(Dense::new(2));
+        model.compile(SGD::new(0.1), SparseCategoricalCrossentropy::from_logits(), ())?;
+        let (x, y) = (Tensor::arange(12) % 5, Tensor::from_vec(vec![0, 1, 0, 1], [4]));
+        let x = device.eval(&[x.reshape([4, 3])])?.remove(0);
+        model.fit((&x, &y), Fit::epochs(2).verbose(0))?;
+        let by_integers = device.to_vec::<f32>(&model.predict(&x)?)?;
+        assert_eq!(by_integers, device.to_vec::<f32>(&model.predict(&x.cast(DType::F32))?)?);
+        assert_eq!(by_integers, device.to_vec::<f32>(&model.call(&x, false)?)?);
+        let far = Tensor::from_vec(vec![0, 1, 2, 3, 16_777_217, 0], [2, 3]);
+        says(
+            model.predict(&far),
+            ErrorKind::Value,
+            &["predict: x", "16777217 at position 4", "with_dtype(shape, DType::I32)"],
+        );
+        let mut whole = Sequential::with_dtype([3], DType::I32).on(&device).add(Embedding::new(5, 2));
+        says(whole.predict(&x.cast(DType::F32)), ErrorKind::DType, &["predict", "f32", "takes i32; cast them"]);
+    }
     Ok(())
 }
 

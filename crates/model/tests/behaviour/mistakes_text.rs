@@ -1,5 +1,6 @@
 //! The whole text of what a user reads after a mistake in a model: the layer, the shapes, the line.
 
+use crate::common::Folder;
 use crate::points;
 use ibex::prelude::*;
 use ibex::{Error, Result, layers};
@@ -28,7 +29,7 @@ fn inputs_that_a_layer_does_not_take() {
     reads(built(row().add(Conv2D::new(8, 3))), "layer conv2d (Conv2D) for input (None, 4): takes images (batch, height, width, channels), got input \
         (None, 4); a Reshape layer before it can add an axis");
     reads(built(row().add(LSTM::new(8).named("reader"))), "layer reader (LSTM) for input (None, 4): takes sequences (batch, steps, features), got input \
-        (None, 4)");
+        (None, 4); a recurrent layer before it gives them with return_sequences(true), else a Reshape layer can add an axis");
     reads(built(row().add(Reshape::new([3]))), "layer reshape (Reshape) for input (None, 4): 4 elements do not fill target shape [3]");
     reads(built(Sequential::new([10, 10, 3]).add(MaxPooling2D::new(20))), "layer max_pooling2d (MaxPooling2D) for input (None, 10, 10, 3): max_pool of \
         (None, 10, 10, 3): a window that reaches over 20 elements does not fit an input of length 10; use a smaller window or 'same' padding");
@@ -118,5 +119,89 @@ fn losses_and_outputs_that_disagree() -> Result<()> {
     reads(model.predict(&floats(0.0, &[10, 3])), "predict: inputs have shape (10, 3), the model takes (None, 4)");
     // Whole numbers are labels in any type, as in Keras.
     model.fit((&x, &y.cast(DType::F32).eval()?), fit())?;
+    Ok(())
+}
+
+#[test]
+#[rustfmt::skip]
+fn sizes_and_rates_out_of_their_domain() {
+    let images = || Sequential::new([8, 8, 4]);
+    reads(built(Sequential::new([4]).add(Dense::new(0))), "layer dense (Dense) for input (None, 4): units is 0, it must be at least 1");
+    reads(built(images().add(Conv2D::new(0, 3))), "layer conv2d (Conv2D) for input (None, 8, 8, 4): filters is 0, it must be at least 1");
+    reads(built(images().add(Conv2D::new(2, 3).groups(0))), "layer conv2d (Conv2D) for input (None, 8, 8, 4): groups is 0, it must be at least 1");
+    reads(built(images().add(Conv2D::new(6, 3).groups(4))), "layer conv2d (Conv2D) for input (None, 8, 8, 4): 4 groups must divide 4 input channels and 6 \
+        filters");
+    reads(built(Sequential::new([4]).add(Embedding::new(0, 3))), "layer embedding (Embedding) for input (None, 4): input_dim is 0, it must be at least 1");
+    reads(built(Sequential::new([4]).add(Embedding::new(3, 0))), "layer embedding (Embedding) for input (None, 4): output_dim is 0, it must be at least 1");
+    reads(built(Sequential::new([4]).add(RepeatVector::new(0))), "layer repeat_vector (RepeatVector) for input (None, 4): n is 0, it must be at least 1");
+    let mut model = Sequential::new([4]).add(Dense::new(1));
+    reads(model.compile(Adam::new(-1.0), MeanSquaredError::new(), ()), "optimizer Adam: learning_rate is -1, it must be a number that is not negative; to \
+        climb, train on the negative loss");
+    reads(model.compile(SGD::new(f32::NAN), MeanSquaredError::new(), ()), "optimizer SGD: learning_rate is NaN, it must be a number that is not negative; to \
+        climb, train on the negative loss");
+}
+
+#[test]
+#[rustfmt::skip]
+fn files_that_are_no_models() -> Result<()> {
+    let folder = Folder::new("no-models");
+    let loaded = |name: &str, bytes: &[u8]| {
+        let path = folder.0.join(name);
+        std::fs::write(&path, bytes).expect("a file");
+        let text = Model::load(&path).map(drop).expect_err("no model").to_string();
+        text.replace(&path.display().to_string(), "FILE")
+    };
+    let no_model = "can not load FILE: the file is no model: neither of Ibex (.safetensors) nor .keras, .h5 or .json; or its beginning is damaged";
+    assert_eq!(loaded("junk.keras", b"junk"), no_model);
+    assert_eq!(loaded("long.keras", &[b'x'; 1000]), no_model);
+    assert_eq!(loaded("empty.keras", b""), "can not load FILE: the file is empty");
+    let missing = Model::load(folder.0.join("none.keras")).map(drop).expect_err("no file").to_string();
+    assert_eq!(missing.matches("none.keras").count(), 1, "{missing}");
+    let mut model = Sequential::new([4]).add(Dense::new(1));
+    let whole = ibex::core::backend::block_on(model.to_bytes())?;
+    let cut = "can not load FILE: the file is damaged: it is shorter or longer than its beginning says; use a good copy";
+    assert_eq!(loaded("cut.safetensors", &whole[..whole.len() - 9]), cut);
+    assert_eq!(loaded("cut.safetensors", &whole[..30]), cut);
+    let weights = |model: &mut Model, name: &str| -> Result<String> {
+        let path = folder.0.join(name);
+        model.save_weights(&path)?;
+        Ok(loaded(name, &std::fs::read(&path).expect("weights")))
+    };
+    let advice = "weights, but no model; make the model, then call `load_weights`";
+    assert_eq!(weights(&mut model, "w.weights.h5")?, format!("can not load FILE: the file holds {advice}"));
+    assert_eq!(weights(&mut model, "w.safetensors")?, format!("can not load FILE: the file holds {advice}"));
+    assert_eq!(weights(&mut model, "w.npz")?, format!("can not read FILE: the file is an .npz of arrays: {advice}"));
+    Ok(())
+}
+
+#[test]
+#[rustfmt::skip]
+fn layers_that_are_not_here() {
+    let text = |class: &str| layers::from_config(class, Config::new()).map(drop).expect_err("not there").to_string();
+    assert_eq!(text("ConvLSTM2D"), "Ibex does not have Keras's layer ConvLSTM2D; build the model without it, or write it in Rust and call \
+        `ibex::layers::register::<MyConvLSTM2D>(\"ConvLSTM2D\")` before loading");
+    assert_eq!(text("TextVectorization"), "Ibex has no layer TextVectorization in models, which take numbers; prepare text by \
+        `ibex::data::TextVectorization`, and give the model what that makes of it");
+    assert_eq!(text("Mine"), "unknown layer class \"Mine\"; if it is your own, call `ibex::layers::register::<Mine>(\"Mine\")` before loading");
+}
+
+#[test]
+fn names_of_values() -> Result<()> {
+    let (x, y) = points(10);
+    let mut model = Sequential::new([4]).add(Dense::new(2));
+    model.compile(SGD::new(0.1), SparseCategoricalCrossentropy::from_logits(), [Accuracy::new()])?;
+    let panics = |index: &dyn Fn()| {
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(index)).expect_err("a panic");
+        panic.downcast_ref::<String>().cloned().expect("a text")
+    };
+    let history = model.fit((&x, &y), Fit::epochs(1).verbose(0))?;
+    let scores = model.evaluate((&x, &y), 10)?;
+    let known = "there are: accuracy, loss";
+    assert_eq!(panics(&|| assert!(scores["acc"] >= 0.0)), format!("there is no value \"acc\"; {known}"));
+    assert_eq!(panics(&|| drop(history["lossy"].to_vec())), format!("there is no value \"lossy\"; {known}"));
+    assert_eq!((history.get("lossy"), history.get("loss").map(<[f64]>::len)), (None, Some(1)));
+    assert_eq!((&scores).into_iter().count(), scores.len());
+    reads(x.to_vec::<i32>(), "the tensor holds f32, not i32; cast it first");
+    reads(x.item::<f32>(), "item: shape (10, 4) does not have exactly one element");
     Ok(())
 }

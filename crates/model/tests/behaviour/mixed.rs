@@ -61,7 +61,7 @@ fn where_which_type_is() -> Result<()> {
     assert_eq!(dtype(model().add(Relu.dtype(MixedBfloat16)).dtype_policy(Float32))?, DType::BF16);
     assert_eq!(dtype(Sequential::new([4]).add(Dense::new(3).dtype(MixedFloat16)))?, DType::F16);
     // Narrow inputs under the default policy are cast too.
-    let mut narrow = Sequential::with_dtype([4], DType::F16).on(device).add(Dense::new(3));
+    let narrow = Sequential::with_dtype([4], DType::F16).on(device).add(Dense::new(3));
     assert_eq!(narrow.call(&x.cast(DType::F16), false)?.dtype(), DType::F32);
     // Predictions are `f32` all the same.
     assert_eq!(model().on(device).predict(&x)?.dtype(), DType::F32);
@@ -217,7 +217,7 @@ fn saved_training_goes_on() -> Result<()> {
         }
         // The policy of the model, too.
         let mut model = Sequential::new([4]).dtype_policy(MixedBfloat16).add(Dense::new(2));
-        let mut loaded = Model::from_bytes(&block_on(model.to_bytes())?)?.on(&device);
+        let loaded = Model::from_bytes(&block_on(model.to_bytes())?)?.on(&device);
         assert_eq!(loaded.call(&x, false)?.dtype(), DType::BF16);
     }
     Ok(())

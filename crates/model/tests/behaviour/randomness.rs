@@ -36,7 +36,7 @@ fn mean_and_variance_for_each_seed() -> Result<()> {
         for Law { layer, input, draws, mean, variance } in laws() {
             let name = layer().layer().class_name();
             let run = |seed: u64, training: bool| -> Result<Vec<f32>> {
-                let mut model = Sequential::new(&input.shape()[1..]).seed(seed).on(&device).add(layer());
+                let model = Sequential::new(&input.shape()[1..]).seed(seed).on(&device).add(layer());
                 device.to_vec(&model.call(&input, training)?)
             };
             let (first, second) = (run(1, true)?, run(2, true)?);
@@ -64,7 +64,7 @@ fn mean_and_variance_for_each_seed() -> Result<()> {
 #[test]
 fn channels_are_dropped_as_a_whole() -> Result<()> {
     for device in devices() {
-        let mut model = Sequential::new([4, 5, 6]).on(&device).add(SpatialDropout2D::new(0.5));
+        let model = Sequential::new([4, 5, 6]).on(&device).add(SpatialDropout2D::new(0.5));
         let y = device.to_vec::<f32>(&model.call(&Tensor::ones([8, 4, 5, 6], DType::F32), true)?)?;
         let samples: Vec<&[f32]> = y.chunks(4 * 5 * 6).collect();
         assert!(samples.iter().all(|sample| sample.chunks(6).all(|pixel| pixel == &sample[..6])));

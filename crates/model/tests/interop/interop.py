@@ -28,6 +28,33 @@ import models
 FAILED = []
 
 
+class Stretched(keras.losses.Loss):
+    """A loss of the user's own, which `driver.rs` has too."""
+
+    def __init__(self, factor=1.0, **rest):
+        super().__init__(**rest)
+        self.factor = factor
+
+    def call(self, y_true, y_pred):
+        return keras.ops.mean(keras.ops.square(y_pred - y_true), axis=-1) * self.factor
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+class Distance(keras.metrics.MeanMetricWrapper):
+    """A metric of the user's own."""
+
+    def __init__(self, name="distance", dtype=None):
+        super().__init__(lambda y_true, y_pred: keras.ops.abs(y_pred - y_true), name, dtype)
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype}
+
+
+OWN = {"Stretched": Stretched, "Distance": Distance}
+
+
 def fail(name, text):
     FAILED.append(name)
     print(f"FAILED {name}: {str(text)[-400:]}")
@@ -156,6 +183,9 @@ def trainings():
     m = keras.Sequential([keras.Input((6,), dtype="int32"), layers.Embedding(9, 4, mask_zero=True), layers.GRU(3, return_sequences=True), layers.Bidirectional(layers.LSTM(3)), layers.Dense(1)], name="masked")
     m.compile(keras.optimizers.Nadam(0.01), "mse")
     yield "masked", m, [rng.integers(0, 9, (24, 6)).astype("int32")], [flag]
+    m = keras.Sequential([keras.Input((5,)), layers.Dense(4, activation="tanh"), layers.Dense(2)], name="own")
+    m.compile(keras.optimizers.Adam(0.01), Stretched(3.0), metrics=[Distance()])
+    yield "own", m, [x], [one]
 
 
 def train(model, x, y, epochs=2):
@@ -171,12 +201,12 @@ def training(binary, folder):
         path = folder / f"train_{name}.keras"
         model.save(path)
         targets = y if len(y) > 1 else y[0]
-        before = keras.models.load_model(path).evaluate(fed(model, x), targets, batch_size=8, verbose=0, return_dict=True)
-        files = {"load": str(path), "x": save(f"{path}.x.npz", x), "y": save(f"{path}.t.npz", y)}
+        before = keras.models.load_model(path, OWN).evaluate(fed(model, x), targets, batch_size=8, verbose=0, return_dict=True)
+        files = {"load": str(path), "x": save(f"{path}.x.npz", x), "y": save(f"{path}.t.npz", y), "own": name == "own"}
         again = str(folder / f"train_{name}.again.keras")
         later = str(folder / f"train_{name}.later.keras")
         jobs += [files | {"save": [again]}, files | {"epochs": 2, "predict": f"{path}.before.npz", "save": [later]}]
-        model = keras.models.load_model(path)
+        model = keras.models.load_model(path, OWN)
         losses = train(model, x, y)
         made.append((name, model, x, y, before, losses, again, later))
     answers = ibex(binary, folder, jobs)
@@ -194,11 +224,12 @@ def training(binary, folder):
         compare(f"{name}: losses in Ibex", [second["loss"]], [losses], 1e-4)
         want = model.get_weights()
         try:
-            there = keras.models.load_model(later)
+            there = keras.models.load_model(later, OWN)
             compare(f"{name}: trained in Ibex", there.get_weights(), want, 1e-4)
             state = [np.asarray(v) for v in there.optimizer.variables]
             compare(f"{name}: optimizer state of Ibex", state, [np.asarray(v) for v in model.optimizer.variables], 1e-4)
-            resumed = keras.models.load_model(again)
+            compare(f"{name}: not compiled in Keras", keras.models.load_model(later, compile=False).get_weights(), want, 1e-4)
+            resumed = keras.models.load_model(again, OWN)
             compare(f"{name}: losses in Keras after Ibex", [train(resumed, x, y)], [losses], 1e-5)
             compare(f"{name}: trained in Keras after Ibex", resumed.get_weights(), want, 1e-4)
         except Exception as e:

@@ -84,7 +84,7 @@ fn an_average_of_the_steps_that_count() -> Result<()> {
     for device in devices() {
         let (x, mask) = (Input::new(&case.x.shape[1..]), Input::new(&case.mask.shape[1..]));
         let y = GlobalAveragePooling1D::new().apply(WithMask.apply([&x, &mask]));
-        let mut model = Model::new([&x, &mask], [&y])?.on(&device);
+        let model = Model::new([&x, &mask], [&y])?.on(&device);
         let plan = Plan::trace(&device, &[case.x.spec(), (case.mask.spec().0, DType::F32)], |args| {
             let y = model.call_all(args, false)?.remove(0);
             let [grad] = (&y * case.upstream.tensor()).sum(&[]).grad([&args[0]]);

@@ -96,7 +96,7 @@ fn training_goes_on() -> Result<()> {
             assert!((got - want).abs() < 1e-5 * (1.0 + want.abs()), "{name}: {got}, in Keras {want}");
         }
         let history = model.fit((&x, &y), Fit::epochs(2).batch_size(8).shuffle(false).verbose(0))?;
-        for (got, want) in history.get("loss").iter().zip(&wanted.loss) {
+        for (got, want) in history["loss"].iter().zip(&wanted.loss) {
             assert!((got - want).abs() < 1e-5 * (1.0 + want.abs()), "loss {got}, in Keras {want}");
         }
         let case = Case { x: wanted.x.clone(), predicted: wanted.predicted.clone() };

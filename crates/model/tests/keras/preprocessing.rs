@@ -50,7 +50,7 @@ fn check_values(case: &Plain, device: &Device) -> Result<()> {
     let layer = layers::from_config(&case.layer, layer.config()?)?;
     let inputs: Vec<_> = case.inputs.iter().map(|x| Input::with_dtype(&x.shape[1..], x.dtype())).collect();
     let output = ibex::Instance::from(layer).apply(&inputs);
-    let mut model = Model::new(&inputs, &output)?.on(device);
+    let model = Model::new(&inputs, &output)?.on(device);
     let specs: Vec<_> = case.inputs.iter().map(Array::spec).collect();
     let plan = Plan::trace(device, &specs, |args| model.call_all(args, false))?;
     let mut args: Vec<Arg> = case.inputs.iter().map(|x| Arg::Tensor(x.tensor())).collect();

@@ -271,7 +271,7 @@ fn dropout_is_the_same_in_all_steps() -> Result<()> {
             (Tensor::ones([2, 3, units], DType::F32), 0.5, 0.0, [[0.0, 2.0], [0.0, 4.0], [0.0, 6.0]]),
             (first, 0.0, 0.5, [[1.0, 1.0], [0.0, 2.0], [0.0, 4.0]]),
         ] {
-            let mut model = Sequential::new([3, units]).add(layer(dropout, recurrent)).on(&device);
+            let model = Sequential::new([3, units]).add(layer(dropout, recurrent)).on(&device);
             let y = device.read_now(&model.call(&x, true)?)?.to_f64();
             let at = |t: usize| (0..2 * units).map(move |i| (i / units * 3 + t) * units + i % units);
             let kept: Vec<bool> = at(2).map(|i| y[i] != 0.0).collect();
@@ -289,7 +289,7 @@ fn dropout_is_the_same_in_all_steps() -> Result<()> {
             Instance::from(LSTM::new(5).dropout(0.3).recurrent_dropout(0.3)),
             GRU::new(5).recurrent_dropout(0.3).into(),
         ] {
-            let mut model = Sequential::new([4, 3]).add(layer).on(&device);
+            let model = Sequential::new([4, 3]).add(layer).on(&device);
             let x = Tensor::randn([8, 4, 3], 2);
             let [noisy, plain] = [true, false].map(|training| model.call(&x, training));
             let [noisy, plain] = [device.read_now(&noisy?)?.to_f64(), device.read_now(&plain?)?.to_f64()];

@@ -2,18 +2,19 @@
 
 use super::layer::plain;
 use super::network::wrong;
-use super::write::object;
+use super::write::{object, own_object};
 use crate::config::{self, Config};
 use crate::losses::{self, Loss};
 use crate::metrics::{self, Metric};
 use crate::model::{Model, Training};
 use crate::optimizers::{self, Optimizer};
+use crate::saving::unknown::{UNKNOWN, Unknown};
 use ibex_core::{Error, Result};
 use serde_json::{Value, json};
 
 /// Optimizer, losses and metrics of a model.
 pub(super) struct Compiled {
-    optimizer: Box<dyn Optimizer>,
+    optimizer: Result<Box<dyn Optimizer>>,
     losses: Vec<Box<dyn Loss>>,
     metrics: Vec<Box<dyn Metric>>,
 }
@@ -21,17 +22,15 @@ pub(super) struct Compiled {
 impl Model {
     /// Compiles the model as its file says, if it says so. What is not known here is reported when the model shall be trained. `keys` are the names of
     /// outputs where they are a dictionary.
-    pub(super) fn compile_as(&mut self, config: &Value, keys: &[String]) -> Result<()> {
+    pub(super) fn compile_as(&mut self, config: &Value, keys: &[String]) {
         let names = ["optimizer", "optimizer_config"];
         if names.iter().all(|name| config.get(*name).is_none_or(Value::is_null)) {
-            return Ok(());
+            return;
         }
-        let read = Compiled::read(plain(config.clone()), &self.output_names(), keys);
-        let compiled = read.and_then(|c| self.compile_boxed(c.optimizer, c.losses, c.metrics));
-        compiled.or_else(|error| {
-            self.leave_uncompiled(error.context("the file's settings for training can not be used; compile the model"));
-            Ok(())
-        })
+        match Compiled::read(plain(config.clone()), &self.output_names(), keys) {
+            Ok(read) => self.compile_read(read.optimizer, read.losses, read.metrics),
+            Err(error) => self.compile_read(Err(error), Vec::new(), Vec::new()),
+        }
     }
 }
 
@@ -46,7 +45,8 @@ impl Compiled {
         let weights = each_output("loss_weights", field("loss_weights"), outputs)?;
         let mut all: Vec<Box<dyn Loss>> = Vec::new();
         for ((value, weight), output) in losses.into_iter().zip(weights).zip(outputs) {
-            let loss = loss(value).map_err(|e| e.context(format!("the loss of output {output}")))?;
+            let read = loss(value.clone()).map_err(|e| e.context(format!("the loss of output {output}")));
+            let loss = read.unwrap_or_else(|error| Box::new(Unknown::new(value, error)));
             all.push(match weight.as_f64() {
                 None | Some(1.0) => loss,
                 Some(weight) => Box::new(loss.weighted(weight as f32)),
@@ -54,7 +54,7 @@ impl Compiled {
         }
         let mut watched = metrics(field("metrics"), outputs, false)?;
         watched.extend(metrics(field("weighted_metrics"), outputs, true)?);
-        Ok(Compiled { optimizer: optimizer(given)?, losses: all, metrics: watched })
+        Ok(Compiled { optimizer: optimizer(given), losses: all, metrics: watched })
     }
 }
 
@@ -187,7 +187,7 @@ fn metrics(value: Value, outputs: &[String], weighted: bool) -> Result<Vec<Box<d
             one => vec![one],
         };
         for value in list.into_iter().flat_map(flat) {
-            let metric = metric(value)?;
+            let metric = metric(value.clone()).unwrap_or_else(|error| Box::new(Unknown::new(value, error)));
             metrics.push(match (output.filter(|_| several), weighted) {
                 (Some(output), true) => Box::new(metric.of(output).weighted()),
                 (Some(output), false) => Box::new(metric.of(output)),
@@ -242,8 +242,8 @@ pub(super) fn write(training: &Training, outputs: &[String]) -> Result<Value> {
     let count = outputs.len();
     let loss = |loss: &dyn Loss| -> Result<Value> {
         let (class, config) = (loss.class_name(), loss.config()?);
-        own(losses::from_config(class, config.clone()).is_ok(), "loss", class)?;
-        Ok(object("keras.losses", class, config))
+        let known = losses::from_config(class, config.clone()).is_ok();
+        Ok(written("keras.losses", class, config, known))
     };
     let losses: Vec<Value> = (0..count).map(|i| loss(training.loss(i))).collect::<Result<_>>()?;
     let weights: Vec<f32> = (0..count).map(|i| training.loss(i).weight()).collect();
@@ -252,7 +252,7 @@ pub(super) fn write(training: &Training, outputs: &[String]) -> Result<Value> {
     let metrics = |weighted: bool| -> Result<Value> {
         let mut by_output: Vec<Vec<Value>> = vec![Vec::new(); count];
         for metric in training.metrics.iter().filter(|metric| metric.takes_weights() == weighted) {
-            let value = written_metric(&**metric)?;
+            let value = written_metric(metric.class_name(), metric.config()?)?;
             let all = by_output.iter_mut().zip(outputs);
             all.filter(|(_, name)| metric.output().is_none_or(|own| own == *name))
                 .for_each(|(list, _)| list.push(value.clone()));
@@ -264,7 +264,7 @@ pub(super) fn write(training: &Training, outputs: &[String]) -> Result<Value> {
         })
     };
     Ok(json!({
-        "optimizer": written_optimizer(&*training.optimizer)?,
+        "optimizer": written_optimizer(training.optimizer.class_name(), training.optimizer.config()?)?,
         "loss": one_or_all(losses),
         "loss_weights": if weights.iter().all(|w| *w == 1.0) { Value::Null } else { json!(weights) },
         "metrics": metrics(false)?,
@@ -275,38 +275,50 @@ pub(super) fn write(training: &Training, outputs: &[String]) -> Result<Value> {
     }))
 }
 
-/// An error for what Keras does not know.
-fn own(known: bool, what: &str, class: &str) -> Result<()> {
-    if known {
-        return Ok(());
+/// A loss or a metric: one of Keras, one's own, or what a file had that is not known here.
+fn written(module: &str, class: &str, config: Config, known: bool) -> Value {
+    match class {
+        UNKNOWN => match Unknown::object(config) {
+            // A function of the user's.
+            Value::String(name) => {
+                json!({"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"})
+            }
+            Value::Object(mut object) if object.contains_key("class_name") => {
+                let class = object["class_name"].clone();
+                object.entry("module").or_insert(Value::Null);
+                object.entry("registered_name").or_insert(class);
+                Value::Object(object)
+            }
+            other => other,
+        },
+        _ if known => object(module, class, config),
+        _ => own_object(class, config),
     }
-    Err(Error::unsupported(format!(
-        "the {what} {class} is your own, and Keras does not know it; compile the model with another one"
-    )))
 }
 
-fn written_optimizer(optimizer: &dyn Optimizer) -> Result<Value> {
-    let (class, mut config) = (optimizer.class_name(), optimizer.config()?);
-    own(optimizers::from_config(class, config.clone()).is_ok(), "optimizer", class)?;
+fn written_optimizer(class: &str, mut config: Config) -> Result<Value> {
     if let Some(inner) = config.get_mut("inner_optimizer") {
         let part: config::Part = serde_json::from_value(inner.take()).map_err(wrong)?;
-        *inner = written_optimizer(&*optimizers::from_config(&part.class_name, part.config)?)?;
+        *inner = written_optimizer(&part.class_name, part.config)?;
+        return Ok(object("keras.optimizers", class, config));
     }
-    Ok(object("keras.optimizers", class, config))
+    let known = optimizers::from_config(class, config.clone()).is_ok();
+    Ok(if known { object("keras.optimizers", class, config) } else { own_object(class, config) })
 }
 
-fn written_metric(metric: &dyn Metric) -> Result<Value> {
-    let (class, mut config) = (metric.class_name(), metric.config()?);
-    // The wrapper that says which output, and whether weights count.
-    if class == "Attached" {
-        let inner = config.remove("metric").unwrap_or_default();
-        let part: config::Part = serde_json::from_value(inner).map_err(wrong)?;
-        return written_metric(&*metrics::from_config(&part.class_name, part.config)?);
-    }
-    own(metrics::from_config(class, config.clone()).is_ok(), "metric", class)?;
-    // Keras's class of that name is another metric.
-    if class == "Accuracy" {
-        return Ok(json!("accuracy"));
-    }
-    Ok(object("keras.metrics", class, config))
+fn written_metric(class: &str, mut config: Config) -> Result<Value> {
+    Ok(match class {
+        // The wrapper that says which output, and whether weights count.
+        "Attached" => {
+            let inner = config.remove("metric").unwrap_or_default();
+            let part: config::Part = serde_json::from_value(inner).map_err(wrong)?;
+            written_metric(&part.class_name, part.config)?
+        }
+        // Keras's class of that name is another metric.
+        "Accuracy" => json!("accuracy"),
+        _ => {
+            let known = metrics::from_config(class, config.clone()).is_ok();
+            written("keras.metrics", class, config, known)
+        }
+    })
 }

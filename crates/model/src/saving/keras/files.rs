@@ -5,6 +5,7 @@ use super::{assets, model_of};
 use crate::layers::Draw;
 use crate::model::Model;
 use crate::saving::Load;
+use crate::saving::native::{STATE, WEIGHTS_ALONE};
 use ibex_core::{Data, Error, Result, Variable};
 use ibex_formats::hdf5::{Dataset, Group};
 use ibex_formats::keras::Archive;
@@ -18,7 +19,7 @@ impl Model {
         assets::take(&mut archive.config, "", &archive.assets)?;
         let (mut model, keys) = model_of(archive.config, load, Draw::Zeros)?;
         model.take_weights(&archive.weights)?;
-        model.compile_as(&compile, &keys)?;
+        model.compile_as(&compile, &keys);
         let state = weights::numbered(&archive.weights, "optimizer")?;
         model.take_state(&state.into_iter().map(|dataset| ("", dataset)).collect::<Vec<_>>());
         Ok(model)
@@ -29,12 +30,11 @@ impl Model {
         let json =
             |name: &str| file.text(name).map(|text| serde_json::from_str::<Value>(text).map_err(wrong)).transpose();
         let Some(config) = json("model_config")? else {
-            let text = "the file holds weights, but no model; make the model, then call `load_weights`";
-            return Err(Error::format(text));
+            return Err(Error::format(WEIGHTS_ALONE));
         };
         let (mut model, keys) = model_of(config, load, Draw::Zeros)?;
         model.take_weights(file)?;
-        model.compile_as(&json("training_config")?.unwrap_or_default(), &keys)?;
+        model.compile_as(&json("training_config")?.unwrap_or_default(), &keys);
         if let Some(group) = file.groups.get("optimizer_weights") {
             let state = legacy::variables(group)?;
             let state: Vec<_> = state.iter().map(|(name, dataset)| (&name[..], *dataset)).collect();
@@ -50,10 +50,7 @@ impl Model {
             return;
         }
         if let Err(error) = self.take_state_of(file) {
-            self.training = None;
-            self.leave_uncompiled(
-                error.context("the file's optimizer state can not be used; compile the model to begin with a new one"),
-            );
+            self.leave_uncompiled(error.context(STATE));
         }
     }
 

@@ -17,6 +17,11 @@ pub(super) fn object(module: &str, class_name: &str, config: Config) -> Value {
     json!({"module": module, "class_name": class_name, "config": described(config), "registered_name": null})
 }
 
+/// An object of a class that Keras does not have, as Keras writes those of its users: they load it with `custom_objects`, or with `compile=False`.
+pub(super) fn own_object(class_name: &str, config: Config) -> Value {
+    json!({"module": null, "class_name": class_name, "config": described(config), "registered_name": class_name})
+}
+
 /// Objects inside of a configuration get the module that Keras looks for them in, which follows from the field.
 fn described(config: Config) -> Value {
     config

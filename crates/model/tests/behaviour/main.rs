@@ -14,6 +14,7 @@ mod mistakes_text;
 mod mixed;
 mod onnx;
 mod plotting;
+mod printing;
 mod profiling;
 mod randomness;
 mod summary;

@@ -130,6 +130,11 @@ layers! {
 /// A layer holds its configuration only. Its weights belong to its [`Instance`] and are found by name, so that a layer of your own is one `impl`:
 /// see `examples/custom_layer.rs`. A layer of one input and one output has [`Layer::build`] and [`Layer::call`]; one of several has
 /// [`Layer::build_all`] and [`Layer::call_all`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no layer",
+    label = "no layer",
+    note = "give a value such as `Dense::new(10)`, an activation such as `Relu`, or a layer of your own with `impl Layer`"
+)]
 pub trait Layer: Any + Debug + Send + Sync {
     /// The class name in summaries and files: `"Dense"`.
     fn class_name(&self) -> &'static str;

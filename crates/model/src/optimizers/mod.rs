@@ -42,6 +42,11 @@ use ibex_core::{Error, Result, Shape, Tensor};
 use std::fmt::Debug;
 
 /// A rule that changes a weight by its gradient.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no optimizer",
+    label = "no optimizer",
+    note = "give a value such as `Adam::new(1e-3)`; a name becomes an optimizer by `optimizers::from_config(\"adam\", Config::new())`"
+)]
 pub trait Optimizer: Debug + Send + Sync + 'static {
     /// The class name in files: `"Adam"`.
     fn class_name(&self) -> &'static str;

@@ -55,9 +55,11 @@ pub use ibex_core::{
     Arg, DType, Data, Device, Element, Error, ErrorKind, Function, Padding, Plan, Result, Shape, Tensor, Variable,
     Window,
 };
+#[doc(inline)]
 pub use ibex_data as data;
 /// Files of Keras and of NumPy as containers.
 #[cfg(feature = "keras")]
+#[doc(inline)]
 pub use ibex_formats as formats;
 pub use initializers::{Distribution, FanMode, Initializer};
 pub use model::{
@@ -68,6 +70,7 @@ pub use regularizers::{OrthogonalMode, Regularizer};
 pub use saving::Load;
 
 /// The engine below: graphs, programs, backends.
+#[doc(inline)]
 pub use ibex_core as core;
 
 /// What most programs need.

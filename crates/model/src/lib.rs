@@ -49,7 +49,7 @@ pub use constraints::Constraint;
 pub use device::device;
 pub use device::{default_device, devices, open, set_default_device};
 pub use eval::Eval;
-pub use graph::{Input, Instance, Node, SymbolicInputs, SymbolicTensor};
+pub use graph::{Input, Instance, Node, SymbolicInputs, SymbolicOperand, SymbolicTensor};
 pub use history::History;
 pub use ibex_core::{
     Arg, DType, Data, Device, Element, Error, ErrorKind, Function, Padding, Plan, Result, Shape, Tensor, Variable,

@@ -139,7 +139,7 @@ impl SymbolicTensor {
         &self.place
     }
 
-    pub(crate) fn index(&self) -> usize {
+    pub(crate) fn output_index(&self) -> usize {
         self.index
     }
 

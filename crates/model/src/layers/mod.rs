@@ -22,7 +22,7 @@ pub use gru::GRUCell;
 pub(crate) use keras_place::{Names, below, is_keras_layer};
 pub use lambda::Lambda;
 pub use lstm::LSTMCell;
-pub(crate) use operator::{Constant, Operation, dtype, dtype_name};
+pub(crate) use operator::{Constant, Index, Key, Operation, Over, Range, dtype, dtype_name};
 pub use preprocessing::{Factor, FillMode, Flips, Interpolation, OutputMode, Sampling, Statistic, affine_transform};
 pub use recurrent::Sequence;
 pub use simple_rnn::SimpleRNNCell;

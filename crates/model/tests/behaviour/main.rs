@@ -13,6 +13,7 @@ mod mistakes;
 mod mistakes_text;
 mod mixed;
 mod onnx;
+mod operations;
 mod plotting;
 mod printing;
 mod profiling;

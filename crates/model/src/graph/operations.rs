@@ -105,6 +105,7 @@ binary! {
     le LessEqual "`a <= b` as `bool`, broadcast.";
     gt Greater "`a > b` as `bool`, broadcast.";
     ge GreaterEqual "`a >= b` as `bool`, broadcast.";
+    matmul Matmul "Matrix product of the last two axes, `(.., m, k) x (.., k, n)` to `(.., m, n)`; the other axes broadcast.";
 }
 
 macro_rules! reductions {
@@ -162,12 +163,6 @@ impl SymbolicTensor {
     #[track_caller]
     pub fn select(&self, a: impl Into<SymbolicOperand>, b: impl Into<SymbolicOperand>) -> SymbolicTensor {
         apply(Operation::Where, vec![self.into(), a.into(), b.into()], Location::caller())
-    }
-
-    /// Matrix product of the last two axes, `(.., m, k) x (.., k, n)` to `(.., m, n)`; the other axes broadcast.
-    #[track_caller]
-    pub fn matmul(&self, other: &SymbolicTensor) -> SymbolicTensor {
-        apply(Operation::Matmul, vec![self.into(), other.into()], Location::caller())
     }
 
     /// Between `lo` and `hi`; NaN stays.

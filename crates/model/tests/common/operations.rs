@@ -61,7 +61,7 @@ operations! { x z:
     "sum_keep" x - x.sum_keep(&[1]);
     "mean_keep" x - x.mean_keep(&[1, 2]);
     "max_keep" x - x.max_keep(&[-1]);
-    "matmul" x.matmul(&z.t());
+    "matmul" x.matmul(z.t());
     "clamp" x.clamp(-0.5, 0.5);
     "argmax" x.argmax(-1).cast(DType::F32);
     "softmax" x.softmax(1);

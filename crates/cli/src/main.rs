@@ -92,7 +92,9 @@ fn run(command: &Command, args: &[OsString]) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(Failure::Error(error)) => {
-            eprintln!("ibex: {error}");
+            // A line of this program says nothing to who runs it.
+            let (text, place) = (error.to_string(), error.site().map(|site| format!(" (at {site})")));
+            eprintln!("ibex: {}", place.and_then(|place| text.strip_suffix(&place)).unwrap_or(&text));
             ExitCode::FAILURE
         }
         Err(Failure::Usage(message)) => {

@@ -178,6 +178,16 @@ impl Options {
     }
 }
 
+/// What to do where the file's own loss or metric is not known.
+fn advised(error: ibex::Error) -> ibex::Error {
+    let option = ["loss", "metric"].into_iter().find(|what| error.message().starts_with(&format!("unknown {what} ")));
+    match option {
+        Some("loss") => error.context("give --loss"),
+        Some(_) => error.context("give --metrics"),
+        None => error,
+    }
+}
+
 /// The number that an option takes.
 fn number<T: FromStr>(args: &mut lexopt::Parser, name: &str) -> Result<T, Failure>
 where
@@ -232,7 +242,7 @@ pub fn evaluate(args: lexopt::Parser) -> Result<bool, Failure> {
     let mut model = options.model()?;
     options.compile(&mut model)?;
     let examples = options.examples.load(&model)?;
-    let logs = model.evaluate(examples, Evaluate::batch_size(options.batch_size.unwrap_or(32)))?;
+    let logs = model.evaluate(examples, Evaluate::batch_size(options.batch_size.unwrap_or(32))).map_err(advised)?;
     if options.json {
         println!("{}", json!(logs))
     } else {
@@ -292,7 +302,7 @@ pub fn train(args: lexopt::Parser) -> Result<bool, Failure> {
     if let Some(share) = options.validation_split {
         fit = fit.validation_split(share);
     }
-    let history = model.fit(examples, fit)?;
+    let history = model.fit(examples, fit).map_err(advised)?;
     model.save(out)?;
     if options.json {
         println!("{}", json!({"epoch": history.epoch, "history": history.history}));

@@ -153,9 +153,14 @@ fn predictions_of_several_inputs_and_outputs() {
         ("evaluate model.json --x y.npz --y y.npz --loss mse", &["no array", "left"]),
         ("convert model.json model.txt", &["model.txt", ".keras"]),
         ("summary none.keras", &["none.keras"]),
+        (
+            "evaluate model.json --x left=left.csv --x right=right.csv --y p=left.csv --y q=left.csv --loss mse",
+            &["(2, 2)"],
+        ),
     ] {
         let (code, _, err) = dir.run(line);
         assert!(code != 0 && words.iter().all(|word| err.contains(word)), "{line}: {err}");
+        assert!(!err.contains(".rs"), "{line}: {err}");
     }
 }
 

@@ -1,4 +1,5 @@
 //! A layer of one's own, in one's own crate: trained, saved and loaded like the built-in ones. `cargo run --release --example custom_layer`
+//! A crate of one's own needs `cargo add serde --features derive` for it.
 
 use ibex::layers::register;
 use ibex::prelude::*;

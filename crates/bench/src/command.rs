@@ -9,8 +9,8 @@ use ibex::{Device, Error, Result};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// What the options are.
-pub const HELP: &str = "bench [FILTER ...] [--device ID]... [--json] [--quick] [--list]
+/// The usage of the command, which begins with its name.
+pub const USAGE: &str = "bench [FILTER ...] [--device ID]... [--json] [--quick] [--list]
     measures the rows whose names contain a FILTER (all rows without one), each as time, rate,
     and percentage of the device's measured ceiling; results are checked first
       --device ID   cpu, gpu, gpu:1, ...; several run one after the other (default: the default device)
@@ -38,10 +38,9 @@ impl Options {
     ///
     /// # Errors
     /// What is wrong with them, in words.
-    pub fn parse(args: impl IntoIterator<Item = OsString>) -> std::result::Result<Options, lexopt::Error> {
+    pub fn parse(mut parser: lexopt::Parser) -> std::result::Result<Options, lexopt::Error> {
         use lexopt::prelude::*;
         let mut options = Options::default();
-        let mut parser = lexopt::Parser::from_args(args);
         while let Some(arg) = parser.next()? {
             match arg {
                 Value(filter) => options.filters.push(filter.string()?),
@@ -58,10 +57,10 @@ impl Options {
 
 /// Parses arguments and runs: exit code 2 if they make no sense, 1 if a row or a device failed.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let options = match Options::parse(args) {
+    let options = match Options::parse(lexopt::Parser::from_args(args)) {
         Ok(options) => options,
         Err(error) => {
-            eprintln!("bench: {error}\nusage: {HELP}");
+            eprintln!("usage: {USAGE}\n\nbench: {error}");
             return ExitCode::from(2);
         }
     };
@@ -122,7 +121,7 @@ mod tests {
     use super::*;
 
     fn parse(args: &[&str]) -> std::result::Result<Options, String> {
-        Options::parse(args.iter().map(OsString::from)).map_err(|e| e.to_string())
+        Options::parse(lexopt::Parser::from_args(args)).map_err(|e| e.to_string())
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod roofline;
 mod row;
 mod rows;
 
-pub use command::{HELP, Options, main, run};
+pub use command::{Options, USAGE, main, run};
 pub use measure::Timing;
 pub use report::{Measurement, Report};
 pub use roofline::Ceiling;

@@ -1,6 +1,7 @@
 //! Arrays in files, as a model takes them.
 
 use crate::Failure;
+use ibex::data::Table;
 use ibex::formats::npy::{self, Array};
 use ibex::{DType, Data, Error, Model, Result, SymbolicTensor, Tensor};
 use std::collections::BTreeMap;
@@ -39,7 +40,7 @@ impl Examples {
             return Err(Failure::Usage("give --x, and either --y or --target".into()));
         }
         let x = match (&self.target, &self.x[..]) {
-            (None, given) => inputs(model, given)?,
+            (None, given) => inputs(model, given, None)?,
             (Some(target), [Given { path, .. }]) => return Ok(from_table(path, target, model)?),
             (Some(_), _) => return Err(Failure::Usage("--target goes with one .csv file as --x".into())),
         };
@@ -50,18 +51,45 @@ impl Examples {
 
 /// All other columns are the input.
 fn from_table(path: &Path, target: &str, model: &Model) -> Result<ibex::Examples> {
-    let table = ibex::data::Table::from_csv(path)?;
-    let x: Vec<&String> = table.names().iter().filter(|name| *name != target).collect();
-    let x = table.numbers(&x)?;
-    let y = whole(table.numbers(&[target])?);
-    ibex::Examples::new(&fit(x, &model.inputs()[0], &model.input_names()[0])?, &y)
+    let table = Table::from_csv(path)?;
+    let x = fit(inputs_of(&table, Some(target), path, model)?, &model.inputs()[0], &model.input_names()[0])?;
+    ibex::Examples::new(&x, &whole(table.numbers(&[target])?))
 }
 
-/// The arrays of a model's inputs, in order.
-pub fn inputs(model: &Model, given: &[Given]) -> Result<Vec<Tensor>> {
+/// The arrays of a model's inputs, in order. `target` is the column of a table that is no input.
+pub fn inputs(model: &Model, given: &[Given], target: Option<&str>) -> std::result::Result<Vec<Tensor>, Failure> {
     let names = model.input_names();
-    let all = arrays(given, names, "x", "input")?;
-    all.into_iter().zip(model.inputs()).zip(names).map(|((x, want), name)| fit(x, want, name)).collect()
+    let all = match (given, names) {
+        ([Given { path, .. }], [_]) if is_table(path) => vec![inputs_of(&Table::from_csv(path)?, target, path, model)?],
+        _ if target.is_some() => return Err(Failure::Usage("--target goes with one .csv file".into())),
+        _ => arrays(given, names, "x", "input")?,
+    };
+    let fitted = all.into_iter().zip(model.inputs()).zip(names).map(|((x, want), name)| fit(x, want, name));
+    Ok(fitted.collect::<Result<_>>()?)
+}
+
+/// The columns of a table that are the model's input: all but the target.
+fn inputs_of(table: &Table, target: Option<&str>, path: &Path, model: &Model) -> Result<Tensor> {
+    let unknown = |target: &&str| !table.names().iter().any(|name| name == target);
+    if let Some(target) = target.filter(unknown) {
+        let text = format!("{}: no column {target:?}; there are {}", path.display(), table.names().join(", "));
+        return Err(Error::value(text).context("--target"));
+    }
+    let columns: Vec<&String> = table.names().iter().filter(|name| target != Some(name)).collect();
+    let takes = model.input_shape().last().copied().unwrap_or_default();
+    if target.is_none() && model.input_shape().rank() == 1 && columns.len() == takes.saturating_add(1) {
+        return Err(Error::shape(format!(
+            "{} has {} columns and the model takes {takes}: --target COLUMN leaves out the one that is predicted, of {}",
+            path.display(),
+            columns.len(),
+            table.names().join(", ")
+        )));
+    }
+    table.numbers(&columns)
+}
+
+fn is_table(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "csv")
 }
 
 /// The array as the element type of an input.
@@ -121,8 +149,8 @@ fn arrays(given: &[Given], names: &[String], short: &str, what: &str) -> Result<
 fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let tensor = |array: Array| Tensor::from_data(array.data, array.shape);
     match path.extension().and_then(|e| e.to_str()) {
-        Some("csv") => {
-            let table = ibex::data::Table::from_csv(path)?;
+        _ if is_table(path) => {
+            let table = Table::from_csv(path)?;
             let x = table.numbers(table.names())?;
             // A column of class numbers.
             Ok(vec![(String::new(), if table.names().len() == 1 { whole(x) } else { x })])

@@ -4,7 +4,7 @@ use crate::Failure;
 use ibex_check::Case;
 use lexopt::prelude::*;
 
-pub const HELP: &str = "check [FILTER ...] [--device ID] [--list]
+pub const USAGE: &str = "check [FILTER ...] [--device ID] [--list]
     runs the conformance cases whose names contain a FILTER (all cases without one): every primitive,
     and programs made of them, against the f64 reference
       --device ID   cpu, gpu, gpu:1, ... (default: the default device)

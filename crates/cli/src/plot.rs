@@ -5,8 +5,9 @@ use ibex::Model;
 use lexopt::prelude::*;
 use std::path::PathBuf;
 
-pub const HELP: &str = "plot FILE --output FILE.svg
-    draws the layers of a model, and what each of them takes and gives";
+pub const USAGE: &str = "plot FILE --output OUT
+    draws the layers of a model, and what each of them takes and gives
+      --output OUT  .svg or .png";
 
 pub fn run(mut args: lexopt::Parser) -> Result<bool, Failure> {
     let (mut file, mut output) = (None, None);
@@ -20,6 +21,8 @@ pub fn run(mut args: lexopt::Parser) -> Result<bool, Failure> {
     let (Some(file), Some(output)) = (file, output) else {
         return Err(Failure::Usage("plot takes a model's file and --output".into()));
     };
+    // Nothing is computed: no GPU is opened for it.
+    ibex::set_default_device(&ibex::device("cpu")?);
     Model::load(file)?.plot(output)?;
     Ok(true)
 }

@@ -4,7 +4,7 @@ use crate::Failure;
 use lexopt::prelude::*;
 use std::path::PathBuf;
 
-pub const HELP: &str = "profile [ROW ...] [--device ID] [--trace FILE.json]
+pub const USAGE: &str = "profile [ROW ...] [--device ID] [--trace FILE.json]
     runs rows of the benchmark whose names contain a ROW (mlp, cnn, conv_56, ...; the training steps without
     one) and shows where the time goes, kernel by kernel
       --device ID   cpu, gpu, gpu:1, ... (default: the default device)

@@ -5,7 +5,7 @@ use ibex::{Error, Result};
 use lexopt::prelude::*;
 use std::io::Write;
 
-pub const HELP: &str = "tune [--device ID]
+pub const USAGE: &str = "tune [--device ID]
     measures the kernels that a GPU may choose between, checks each against the f64 reference, and keeps what
     was best for later runs, in the user's folder for caches or in the file that IBEX_TUNE_FILE names
       --device ID   gpu, gpu:1, ... (default: gpu)";

@@ -150,11 +150,87 @@ fn predictions_of_several_inputs_and_outputs() {
         ("predict model.json --input left=left.csv --output y.npy", &["no array", "right"]),
         ("predict model.json --input middle=left.csv --output y.npy", &["middle", "left, right"]),
         ("predict model.json --input left=none.npy --input right=right.csv --output y.npy", &["none.npy"]),
-        ("evaluate model.json --x y.npz --y y.npz", &["no array", "left"]),
+        ("evaluate model.json --x y.npz --y y.npz --loss mse", &["no array", "left"]),
         ("convert model.json model.txt", &["model.txt", ".keras"]),
         ("summary none.keras", &["none.keras"]),
+        (
+            "evaluate model.json --x left=left.csv --x right=right.csv --y p=left.csv --y q=left.csv --loss mse",
+            &["(2, 2)"],
+        ),
+    ] {
+        let (code, _, err) = dir.run(line);
+        assert!(code != 0 && words.iter().all(|word| err.contains(word)), "{line}: {err}");
+        assert!(!err.contains(".rs"), "{line}: {err}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named_as_an_option() {
+    let dir = Folder::new("advice");
+    dir.write("model.json", ARCHITECTURE);
+    dir.write("points.csv", &points());
+    dir.ok("convert model.json bare.keras");
+    let train = "--x points.csv --target class --save out.keras";
+    for (line, words) in [
+        (format!("train model.json {train}"), &["--loss", "--optimizer", "MeanSquaredError", "RMSprop, Adam"][..]),
+        (format!("train bare.keras {train} --optimizer adam"), &["--loss", "MeanSquaredError"]),
+        ("evaluate bare.keras --x points.csv --target class".into(), &["give --loss\n", "MeanSquaredError"]),
+        (format!("train model.json {train} --loss mse --optimizer addam"), &["--optimizer", "\"addam\"", "AdamW"]),
+        (format!("train model.json {train} --loss mxe"), &["--loss", "\"mxe\"", "MeanSquaredError"]),
+        (format!("train model.json {train} --loss mse --metrics auk"), &["--metrics", "\"auk\"", "AUC"]),
+        (format!("train model.json {train} --loss mse --device tpu"), &["--device", "tpu"]),
+    ] {
+        let (code, _, err) = dir.run(&line);
+        let last: Vec<&str> = err.lines().skip_while(|l| !l.starts_with("ibex: ")).collect();
+        let last = last.join("\n");
+        assert!(code != 0 && words.iter().all(|word| last.contains(word)), "{line}: {err}");
+        assert!(!err.contains("compile the model") && !err.contains(".rs"), "{line}: {err}");
+    }
+}
+
+#[test]
+fn the_table_of_training_serves_predictions() {
+    let dir = Folder::new("target");
+    dir.write("model.json", ARCHITECTURE);
+    dir.write("points.csv", "a,class,b\n0.25,0,0.5\n0.5,1,0.125\n");
+    dir.write("inputs.csv", "a,b\n0.25,0.5\n0.5,0.125\n");
+    dir.ok("convert model.json model.keras");
+    dir.ok("predict model.keras --input points.csv --target class --output y.npy");
+    dir.ok("predict model.keras --input inputs.csv --output z.npy");
+    assert_eq!(dir.bytes("y.npy"), dir.bytes("z.npy"));
+    let targets = "--x inputs.csv --y y.npy --loss mse --json";
+    assert!(dir.json(&format!("evaluate model.keras {targets}"))["loss"].as_f64().unwrap() < 1e-12);
+    for (line, words) in [
+        (
+            "predict model.keras --input points.csv --output y.npy",
+            &["3 columns", "takes 2", "--target", "a, class, b"][..],
+        ),
+        ("evaluate model.keras --x points.csv --y y.npy --loss mse", &["3 columns", "takes 2", "--target"]),
+        (
+            "predict model.keras --input points.csv --target kind --output y.npy",
+            &["--target", "\"kind\"", "a, class, b"],
+        ),
+        ("predict model.keras --input y.npy --target class --output z.npy", &["--target", ".csv"]),
     ] {
         let (code, _, err) = dir.run(line);
         assert!(code != 0 && words.iter().all(|word| err.contains(word)), "{line}: {err}");
     }
+}
+
+#[test]
+fn files_are_described_and_converted_without_a_device() {
+    let dir = Folder::new("nowhere");
+    dir.write("model.json", ARCHITECTURE);
+    for line in [
+        "convert model.json model.keras",
+        "summary model.keras",
+        "convert model.keras m.onnx",
+        "plot model.keras --output m.png",
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ibex"));
+        let output =
+            command.args(line.split_whitespace()).current_dir(&dir.0).env("IBEX_DEVICE", "none").output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(&dir.bytes("m.png")[1..4], b"PNG");
 }

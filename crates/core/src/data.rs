@@ -135,6 +135,12 @@ impl Data {
 }
 
 /// A Rust type that is a tensor element.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no element of a tensor",
+    label = "not `f32`, `f16`, `bf16`, `i32`, `u32` or `bool`",
+    note = "convert numbers first: `values.iter().map(|&v| v as f32).collect::<Vec<f32>>()`; class numbers and indices `as i32`",
+    note = "nested vectors become a tensor by `Tensor::from_vec(rows.concat(), [rows, columns])`"
+)]
 pub trait Element: Copy + Send + Sync + 'static {
     /// Its element type.
     const DTYPE: DType;

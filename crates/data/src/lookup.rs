@@ -29,8 +29,7 @@ pub enum TextMode {
 ///
 /// ```
 /// use ibex_data::StringLookup;
-/// let mut colors = StringLookup::new();
-/// colors.adapt(["red", "green", "red", "blue"])?;
+/// let colors = StringLookup::new().adapt(["red", "green", "red", "blue"])?;
 /// assert_eq!(colors.get_vocabulary(), ["[UNK]", "red", "green", "blue"]);
 /// let x = colors.transform(["blue", "pink"])?;
 /// assert_eq!(x.data().unwrap().to_f64(), [3., 0.]);
@@ -68,7 +67,7 @@ impl Default for StringLookup {
 }
 
 impl StringLookup {
-    /// With a vocabulary that is still to be [learned](StringLookup::adapt) or [given](StringLookup::set_vocabulary).
+    /// With a vocabulary that is still to be [learned](StringLookup::adapt) or [given](StringLookup::vocabulary), after all settings.
     pub fn new() -> Self {
         StringLookup::default()
     }
@@ -103,11 +102,11 @@ impl StringLookup {
         StringLookup { pad_to_max_tokens, ..self }
     }
 
-    /// Learns the vocabulary from strings, each of them a text of one token.
+    /// Learns the vocabulary from strings, each of them a text of one token. Settings go before it.
     ///
     /// # Errors
     /// `Value` if there are none.
-    pub fn adapt<T: AsRef<str>>(&mut self, strings: impl IntoIterator<Item = T>) -> Result<()> {
+    pub fn adapt<T: AsRef<str>>(self, strings: impl IntoIterator<Item = T>) -> Result<Self> {
         self.adapt_rows(strings.into_iter().map(|token| [token]))
     }
 
@@ -116,9 +115,9 @@ impl StringLookup {
     /// # Errors
     /// `Value` if there are no tokens.
     pub fn adapt_rows<T: AsRef<str>>(
-        &mut self,
+        self,
         texts: impl IntoIterator<Item = impl IntoIterator<Item = T>>,
-    ) -> Result<()> {
+    ) -> Result<Self> {
         let special = [self.mask_token.as_deref(), Some(&*self.oov_token)];
         let (mut all, mut texts_with, mut count) = (Vec::new(), HashMap::<String, u64>::new(), 0u64);
         for text in texts {
@@ -140,38 +139,33 @@ impl StringLookup {
         let weight =
             |token: &String| (1.0 + count as f64 / (1.0 + texts_with.get(token).copied().unwrap_or(0) as f64)).ln();
         let idf: Vec<f64> = vocabulary.iter().map(weight).collect();
-        self.set(vocabulary, &idf)
+        self.with(vocabulary, &idf)
     }
 
-    /// Sets the vocabulary, without mask and unknown tokens or with them at its start.
+    /// A vocabulary that is known, without mask and unknown tokens or with them at its start. Settings go before it.
     ///
     /// # Errors
     /// `Value` if it is empty or longer than `max_tokens`, if a string is there twice or is the mask token, or under [`TextMode::TfIdf`], which
-    /// needs [`StringLookup::set_weighted_vocabulary`].
-    pub fn set_vocabulary<T: Into<String>>(&mut self, vocabulary: impl IntoIterator<Item = T>) -> Result<()> {
+    /// needs [`StringLookup::weighted_vocabulary`].
+    pub fn vocabulary<T: Into<String>>(self, vocabulary: impl IntoIterator<Item = T>) -> Result<Self> {
         if self.mode == TextMode::TfIdf {
-            return Err(Error::value(
-                "tf-idf needs the weight of each string; use `set_weighted_vocabulary`, or `adapt`",
-            ));
+            return Err(Error::value("tf-idf needs the weight of each string; use `weighted_vocabulary`, or `adapt`"));
         }
-        self.set(vocabulary.into_iter().map(Into::into).collect(), &[])
+        self.with(vocabulary.into_iter().map(Into::into).collect(), &[])
     }
 
-    /// [`StringLookup::set_vocabulary`], with the weight of each string for [`TextMode::TfIdf`].
+    /// [`StringLookup::vocabulary`], with the weight of each string for [`TextMode::TfIdf`].
     ///
     /// # Errors
-    /// As [`StringLookup::set_vocabulary`].
-    pub fn set_weighted_vocabulary<T: Into<String>>(
-        &mut self,
-        vocabulary: impl IntoIterator<Item = (T, f64)>,
-    ) -> Result<()> {
+    /// As [`StringLookup::vocabulary`].
+    pub fn weighted_vocabulary<T: Into<String>>(self, vocabulary: impl IntoIterator<Item = (T, f64)>) -> Result<Self> {
         let (vocabulary, idf): (Vec<String>, Vec<f64>) =
             vocabulary.into_iter().map(|(token, idf)| (token.into(), idf)).unzip();
-        self.set(vocabulary, &idf)
+        self.with(vocabulary, &idf)
     }
 
     /// `idf` has a weight for each string, or is empty.
-    fn set(&mut self, mut vocabulary: Vec<String>, idf: &[f64]) -> Result<()> {
+    fn with(mut self, mut vocabulary: Vec<String>, idf: &[f64]) -> Result<Self> {
         let special: Vec<String> = self.special().map(str::to_string).collect();
         let begins = vocabulary.starts_with(&special);
         if begins {
@@ -200,7 +194,7 @@ impl StringLookup {
         let mean = idf.iter().sum::<f64>() / idf.len().max(1) as f64;
         self.idf = std::iter::repeat_n(mean, front).chain(idf.iter().copied()).collect();
         (self.vocabulary, self.places) = (vocabulary, places);
-        Ok(())
+        Ok(self)
     }
 
     /// The string of every place: mask and unknown tokens first.
@@ -233,7 +227,7 @@ impl StringLookup {
         length: Option<usize>,
     ) -> Result<Tensor> {
         if self.vocabulary.is_empty() {
-            return Err(Error::value("there is no vocabulary yet; call `adapt` with the data, or `set_vocabulary`"));
+            return Err(Error::value("there is no vocabulary yet; call `adapt` with the data, or `vocabulary`"));
         }
         let rows = texts.into_iter().map(|text| text.into_iter().map(|token| self.place(token.as_ref())).collect());
         let rows = rows.collect::<Result<Vec<Vec<i32>>>>()?;

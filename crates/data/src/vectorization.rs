@@ -38,8 +38,7 @@ pub enum SplitText {
 ///
 /// ```
 /// use ibex_data::TextVectorization;
-/// let mut words = TextVectorization::new().output_sequence_length(4);
-/// words.adapt(["The good, the bad", "and the ugly"])?;
+/// let words = TextVectorization::new().output_sequence_length(4).adapt(["The good, the bad", "and the ugly"])?;
 /// // 0 fills up, 1 is any unknown word.
 /// assert_eq!(words.get_vocabulary(), ["", "[UNK]", "the", "ugly", "good", "bad", "and"]);
 /// let x = words.transform(["The better, the worse.", "bad"])?;
@@ -114,23 +113,22 @@ impl TextVectorization {
         TextVectorization { lookup: self.lookup.pad_to_max_tokens(pad_to_max_tokens), ..self }
     }
 
-    /// Learns the vocabulary from texts.
+    /// Learns the vocabulary from texts. Settings go before it.
     ///
     /// # Errors
     /// As [`StringLookup::adapt_rows`].
-    pub fn adapt<T: AsRef<str>>(&mut self, texts: impl IntoIterator<Item = T>) -> Result<()> {
-        let mut lookup = std::mem::take(&mut self.lookup);
-        let result = lookup.adapt_rows(texts.into_iter().map(|text| self.tokens(text.as_ref())));
-        self.lookup = lookup;
-        result
+    pub fn adapt<T: AsRef<str>>(mut self, texts: impl IntoIterator<Item = T>) -> Result<Self> {
+        let lookup = std::mem::take(&mut self.lookup);
+        let lookup = lookup.adapt_rows(texts.into_iter().map(|text| self.tokens(text.as_ref())))?;
+        Ok(TextVectorization { lookup, ..self })
     }
 
-    /// Sets the vocabulary.
+    /// A vocabulary that is known. Settings go before it.
     ///
     /// # Errors
-    /// As [`StringLookup::set_vocabulary`].
-    pub fn set_vocabulary<T: Into<String>>(&mut self, vocabulary: impl IntoIterator<Item = T>) -> Result<()> {
-        self.lookup.set_vocabulary(vocabulary)
+    /// As [`StringLookup::vocabulary`].
+    pub fn vocabulary<T: Into<String>>(self, vocabulary: impl IntoIterator<Item = T>) -> Result<Self> {
+        Ok(TextVectorization { lookup: self.lookup.vocabulary(vocabulary)?, ..self })
     }
 
     /// The vocabulary by places: under [`TextMode::Int`] first `""` for padding, then `"[UNK]"` for unknown tokens, then the others.

@@ -49,15 +49,17 @@ pub use constraints::Constraint;
 pub use device::device;
 pub use device::{default_device, devices, open, set_default_device};
 pub use eval::Eval;
-pub use graph::{Input, Instance, Node, SymbolicInputs, SymbolicTensor};
+pub use graph::{Input, Instance, Node, SymbolicInputs, SymbolicOperand, SymbolicTensor};
 pub use history::History;
 pub use ibex_core::{
     Arg, DType, Data, Device, Element, Error, ErrorKind, Function, Padding, Plan, Result, Shape, Tensor, Variable,
     Window,
 };
+#[doc(inline)]
 pub use ibex_data as data;
 /// Files of Keras and of NumPy as containers.
 #[cfg(feature = "keras")]
+#[doc(inline)]
 pub use ibex_formats as formats;
 pub use initializers::{Distribution, FanMode, Initializer};
 pub use model::{
@@ -68,6 +70,7 @@ pub use regularizers::{OrthogonalMode, Regularizer};
 pub use saving::Load;
 
 /// The engine below: graphs, programs, backends.
+#[doc(inline)]
 pub use ibex_core as core;
 
 /// What most programs need.
@@ -87,15 +90,15 @@ pub mod prelude {
         AveragePooling2D, AveragePooling3D, BatchNormalization, Bidirectional, CategoryEncoding, CenterCrop,
         Concatenate, Context, Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, Cropping1D,
         Cropping2D, Cropping3D, Dense, DepthwiseConv1D, DepthwiseConv2D, Discretization, Dot, Dropout, ELU,
-        EinsumDense, Embedding, Flatten, FromConfig, GRU, GaussianDropout, GaussianNoise, GlobalAveragePooling1D,
-        GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D,
-        GroupNormalization, Identity, IntegerLookup, LSTM, Lambda, Layer, LayerNormalization, LeakyReLU, Masking,
-        MaxPooling1D, MaxPooling2D, MaxPooling3D, Maximum, MergeMode, Minimum, MultiHeadAttention, Multiply,
-        Normalization, PReLU, Permute, RMSNormalization, RNN, RandomBrightness, RandomContrast, RandomCrop, RandomFlip,
-        RandomRotation, RandomTranslation, RandomZoom, ReLU, RepeatVector, Rescaling, Reshape, Resizing,
-        SeparableConv1D, SeparableConv2D, SimpleRNN, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D, Subtract,
-        TimeDistributed, UnitNormalization, UpSampling1D, UpSampling2D, UpSampling3D, Weights, ZeroPadding1D,
-        ZeroPadding2D, ZeroPadding3D,
+        EinsumDense, Embedding, FillMode, Flatten, Flips, FromConfig, GRU, GaussianDropout, GaussianNoise,
+        GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D,
+        GlobalMaxPooling3D, GroupNormalization, Identity, IntegerLookup, Interpolation, LSTM, Lambda, Layer,
+        LayerNormalization, LeakyReLU, Masking, MaxPooling1D, MaxPooling2D, MaxPooling3D, Maximum, MergeMode, Minimum,
+        MultiHeadAttention, Multiply, Normalization, OutputMode, PReLU, Permute, RMSNormalization, RNN,
+        RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation, RandomTranslation, RandomZoom, ReLU,
+        RepeatVector, Rescaling, Reshape, Resizing, ScoreMode, SeparableConv1D, SeparableConv2D, SimpleRNN,
+        SpatialDropout1D, SpatialDropout2D, SpatialDropout3D, Subtract, TimeDistributed, UnitNormalization,
+        UpSampling1D, UpSampling2D, UpSampling3D, Weights, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D,
     };
     pub use crate::losses::{
         BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,

@@ -128,3 +128,44 @@ impl Tensor {
         Tensor::random_uniform(Tensor::random_key(seed), 0, shape)
     }
 }
+
+/// One axis.
+impl<T: Element> From<Vec<T>> for Tensor {
+    #[track_caller]
+    fn from(values: Vec<T>) -> Tensor {
+        let len = values.len();
+        Tensor::from_vec(values, [len])
+    }
+}
+
+/// One axis.
+impl<T: Element> From<&[T]> for Tensor {
+    #[track_caller]
+    fn from(values: &[T]) -> Tensor {
+        Tensor::from(values.to_vec())
+    }
+}
+
+/// One axis: `Tensor::from([1.0, 2.0])`.
+impl<T: Element, const N: usize> From<[T; N]> for Tensor {
+    #[track_caller]
+    fn from(values: [T; N]) -> Tensor {
+        Tensor::from_vec(values.to_vec(), [N])
+    }
+}
+
+/// Rows and columns: `Tensor::from([[1.0, 2.0], [3.0, 4.0]])`.
+impl<T: Element, const N: usize, const M: usize> From<[[T; M]; N]> for Tensor {
+    #[track_caller]
+    fn from(values: [[T; M]; N]) -> Tensor {
+        Tensor::from_vec(values.concat(), [N, M])
+    }
+}
+
+/// Three axes, outermost first.
+impl<T: Element, const N: usize, const M: usize, const L: usize> From<[[[T; L]; M]; N]> for Tensor {
+    #[track_caller]
+    fn from(values: [[[T; L]; M]; N]) -> Tensor {
+        Tensor::from_vec(values.concat().concat(), [N, M, L])
+    }
+}

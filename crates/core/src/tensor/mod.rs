@@ -2,6 +2,7 @@
 
 mod composed;
 mod create;
+mod display;
 mod movement;
 mod operand;
 mod primitive;
@@ -16,7 +17,6 @@ pub use window::{Padding, Window};
 
 use crate::graph::{Literal, Op, infer};
 use crate::{DType, Data, Error, Result, Scalar, Shape};
-use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -172,15 +172,6 @@ fn too_large(shape: &Shape) -> Option<Error> {
     let bytes = shape.iter().try_fold(4usize, |product, &d| product.checked_mul(d));
     let fits = bytes.is_some_and(|bytes| bytes <= isize::MAX as usize) || shape.contains(&0);
     (!fits).then(|| Error::shape(format!("shape {shape} has more elements than memory can hold")))
-}
-
-impl fmt::Debug for Tensor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.error {
-            Some(error) => write!(f, "Tensor(error: {error})"),
-            None => write!(f, "Tensor({} {} {})", self.0.op.name(), self.0.dtype, self.0.shape),
-        }
-    }
 }
 
 /// A graph may be a chain of a million nodes: they are freed one by one, since the derived drop would recurse.

@@ -2,12 +2,14 @@
 
 mod instance;
 mod nested;
+mod operations;
 mod order;
 mod symbolic;
 
 pub use instance::Instance;
 pub(crate) use instance::in_user_code;
 pub(crate) use nested::Nested;
+pub use operations::SymbolicOperand;
 pub use symbolic::{Input, SymbolicInputs, SymbolicTensor};
 
 use crate::layers::{Draw, Layer, Pass, Weight, set_all};
@@ -172,7 +174,7 @@ impl Graph {
         let find = |t: &SymbolicTensor| match inputs.iter().position(|input| input.key() == t.key()) {
             Some(i) => Ok(Ref::Input(i)),
             None => match numbered.get(&Arc::as_ptr(t.place())) {
-                Some(&call) => Ok(Ref::Output(call, t.index())),
+                Some(&call) => Ok(Ref::Output(call, t.output_index())),
                 None => {
                     Err(Error::model("an output depends on an input that the model is not given; add it to the inputs"))
                 }

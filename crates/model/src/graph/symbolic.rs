@@ -139,7 +139,7 @@ impl SymbolicTensor {
         &self.place
     }
 
-    pub(crate) fn index(&self) -> usize {
+    pub(crate) fn output_index(&self) -> usize {
         self.index
     }
 
@@ -167,6 +167,12 @@ pub(super) fn input_names(inputs: &[SymbolicTensor]) -> Result<Vec<String>> {
 }
 
 /// What a layer can be applied to, and what a model has as inputs or outputs: a symbolic tensor, an array, a slice, a vector, or a pair of them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no symbolic tensor, nor several",
+    label = "no symbolic tensors",
+    note = "layers are applied to what `Input::new(..)` or another layer's `apply` gives; several go into an array: `[&a, &b]`",
+    note = "numbers go through a model: `model.predict(&x)`"
+)]
 pub trait SymbolicInputs {
     /// As a list.
     fn list(self) -> Vec<SymbolicTensor>;

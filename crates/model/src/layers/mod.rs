@@ -1,6 +1,7 @@
 //! Layers: one small file each, with the layer's configuration, its weights and its computation.
 //!
-//! To add one, write its file and its line in the `layers!` list below.
+//! A layer of your own, in your own crate, is an `impl` of [`Layer`]; `serde` with its feature `derive` (`cargo add serde --features derive`) and [`register`]
+//! let files have it: see `examples/custom_layer.rs`.
 
 mod affine;
 mod cell;
@@ -21,7 +22,7 @@ pub use gru::GRUCell;
 pub(crate) use keras_place::{Names, below, is_keras_layer};
 pub use lambda::Lambda;
 pub use lstm::LSTMCell;
-pub(crate) use operator::{Constant, Operation, dtype, dtype_name};
+pub(crate) use operator::{Constant, Index, Key, Operation, Over, Range, dtype, dtype_name};
 pub use preprocessing::{Factor, FillMode, Flips, Interpolation, OutputMode, Sampling, Statistic, affine_transform};
 pub use recurrent::Sequence;
 pub use simple_rnn::SimpleRNNCell;
@@ -80,6 +81,7 @@ macro_rules! layers {
     };
 }
 
+// A layer of this crate is a file and its line here.
 layers! {
     activation: Activation;
     apply_mask: ApplyMask;
@@ -130,6 +132,11 @@ layers! {
 /// A layer holds its configuration only. Its weights belong to its [`Instance`] and are found by name, so that a layer of your own is one `impl`:
 /// see `examples/custom_layer.rs`. A layer of one input and one output has [`Layer::build`] and [`Layer::call`]; one of several has
 /// [`Layer::build_all`] and [`Layer::call_all`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no layer",
+    label = "no layer",
+    note = "give a value such as `Dense::new(10)`, an activation such as `Relu`, or a layer of your own with `impl Layer`"
+)]
 pub trait Layer: Any + Debug + Send + Sync {
     /// The class name in summaries and files: `"Dense"`.
     fn class_name(&self) -> &'static str;

@@ -129,6 +129,12 @@ pub(crate) fn value(
 }
 
 /// A loss function.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no loss",
+    label = "no loss",
+    note = "give a value such as `MeanSquaredError::new()`; a name becomes a loss by `losses::from_config(\"mse\", Config::new())`",
+    note = "several outputs take a tuple with a loss for each: `(MeanSquaredError::new(), BinaryCrossentropy::new())`"
+)]
 pub trait Loss: Debug + Send + Sync + 'static {
     /// The class name in files: `"MeanSquaredError"`.
     fn class_name(&self) -> &'static str;
@@ -346,44 +352,46 @@ fn mean(each: Tensor) -> Tensor {
     if each.rank() == 0 { each } else { each.mean(&[-1]) }
 }
 
-/// The loss of a class name, of Keras's function (`"mean_squared_error"`) or its short form (`"mse"`), and of a configuration.
-///
-/// # Errors
-/// `Unsupported` if no such class is known, with a list of those that are; `Format` naming a field that is wrong.
-pub fn from_config(name: &str, config: Config) -> Result<Box<dyn Loss>> {
-    let name = if ["MSE", "MAE", "MAPE", "MSLE", "BCE", "KLD"].contains(&name) { &name.to_lowercase() } else { name };
-    macro_rules! known {
-        ($($class:ident $snake:literal $($short:literal)?),+ $(,)?) => {
+macro_rules! losses {
+    ($($class:ident $snake:literal $($short:literal)?),+ $(,)?) => {
+        /// The classes that [`from_config`] knows.
+        pub const NAMES: &[&str] = &[$(stringify!($class)),+];
+
+        /// The loss of a class name, of Keras's function (`"mean_squared_error"`) or its short form (`"mse"`), and of a configuration.
+        ///
+        /// # Errors
+        /// `Unsupported` if no such class is known, with a list of those that are; `Format` naming a field that is wrong.
+        pub fn from_config(name: &str, config: Config) -> Result<Box<dyn Loss>> {
+            let short = ["MSE", "MAE", "MAPE", "MSLE", "BCE", "KLD"].contains(&name);
+            let name = if short { &name.to_lowercase() } else { name };
             match name {
                 $(stringify!($class) | $snake $(| $short)? => Ok(Box::new(crate::config::load::<$class>(config)?)),)+
-                _ => {
-                    let known = [$(stringify!($class)),+].join(", ");
-                    Err(Error::unsupported(format!("unknown loss {name:?}; known are {known}")))
-                }
+                _ => Err(Error::unsupported(format!("unknown loss {name:?}; known are {}", NAMES.join(", ")))),
             }
-        };
-    }
-    known! {
-        MeanSquaredError "mean_squared_error" "mse",
-        MeanAbsoluteError "mean_absolute_error" "mae",
-        MeanAbsolutePercentageError "mean_absolute_percentage_error" "mape",
-        MeanSquaredLogarithmicError "mean_squared_logarithmic_error" "msle",
-        Huber "huber",
-        LogCosh "log_cosh",
-        CosineSimilarity "cosine_similarity",
-        KLDivergence "kl_divergence" "kld",
-        Poisson "poisson",
-        Hinge "hinge",
-        SquaredHinge "squared_hinge",
-        CategoricalHinge "categorical_hinge",
-        BinaryCrossentropy "binary_crossentropy" "bce",
-        BinaryFocalCrossentropy "binary_focal_crossentropy",
-        CategoricalCrossentropy "categorical_crossentropy",
-        CategoricalFocalCrossentropy "categorical_focal_crossentropy",
-        CategoricalGeneralizedCrossEntropy "categorical_generalized_cross_entropy",
-        SparseCategoricalCrossentropy "sparse_categorical_crossentropy",
-        Dice "dice",
-        Tversky "tversky",
-        Circle "circle",
-    }
+        }
+    };
+}
+
+losses! {
+    MeanSquaredError "mean_squared_error" "mse",
+    MeanAbsoluteError "mean_absolute_error" "mae",
+    MeanAbsolutePercentageError "mean_absolute_percentage_error" "mape",
+    MeanSquaredLogarithmicError "mean_squared_logarithmic_error" "msle",
+    Huber "huber",
+    LogCosh "log_cosh",
+    CosineSimilarity "cosine_similarity",
+    KLDivergence "kl_divergence" "kld",
+    Poisson "poisson",
+    Hinge "hinge",
+    SquaredHinge "squared_hinge",
+    CategoricalHinge "categorical_hinge",
+    BinaryCrossentropy "binary_crossentropy" "bce",
+    BinaryFocalCrossentropy "binary_focal_crossentropy",
+    CategoricalCrossentropy "categorical_crossentropy",
+    CategoricalFocalCrossentropy "categorical_focal_crossentropy",
+    CategoricalGeneralizedCrossEntropy "categorical_generalized_cross_entropy",
+    SparseCategoricalCrossentropy "sparse_categorical_crossentropy",
+    Dice "dice",
+    Tversky "tversky",
+    Circle "circle",
 }

@@ -5,6 +5,12 @@ use crate::config::Config;
 use ibex_core::{Data, Result, Shape, Tensor};
 
 /// What `compile` takes as losses: one for all outputs, a tuple or an array with one for each, or a vector of boxes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no loss, nor an array, a tuple or a vector of them",
+    label = "no losses",
+    note = "give a value such as `MeanSquaredError::new()`; a name becomes a loss by `losses::from_config(\"mse\", Config::new())`",
+    note = "several outputs take a tuple with a loss for each: `(MeanSquaredError::new(), BinaryCrossentropy::new())`"
+)]
 pub trait IntoLosses {
     /// As boxes.
     fn into_losses(self) -> Vec<Box<dyn Loss>>;

@@ -51,6 +51,12 @@ pub struct Batch<'a> {
 /// ([`state`](Metric::state)), what a batch adds to them ([`update`](Metric::update), traced into the compiled step), and what to make of
 /// the sums ([`result`](Metric::result), computed on the host when somebody looks). Sums are compensated: counts are exact up to 2^47, as long as one
 /// batch adds less than 2^24.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no metric",
+    label = "no metric",
+    note = "several metrics of different kinds go into a tuple: `(Accuracy::new(), AUC::new())`; none is `()`",
+    note = "losses have metrics of the same name: `metrics::MeanAbsoluteError::new()`; a name becomes a metric by `metrics::get(\"mae\")`"
+)]
 pub trait Metric: Debug + Send + Sync + 'static {
     /// The name in logs: `"accuracy"`. If a model has several of one name, the second becomes `accuracy_1`, and so on.
     fn name(&self) -> String;
@@ -297,7 +303,13 @@ pub(crate) fn logged(name: &str, metric: &dyn Metric, sums: &[Vec<f64>]) -> Vec<
     }
 }
 
-/// What `compile` takes as metrics: `()`, an array of one kind, a tuple of several kinds, or a vector of boxes.
+/// What `compile` takes as metrics: one, `()`, an array of one kind, a tuple of several kinds, or a vector of boxes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no metric, nor an array, a tuple or a vector of them",
+    label = "no metrics",
+    note = "several metrics of different kinds go into a tuple: `(Accuracy::new(), AUC::new())`; none is `()`",
+    note = "losses have metrics of the same name: `metrics::MeanAbsoluteError::new()`; a name becomes a metric by `metrics::get(\"mae\")`"
+)]
 pub trait IntoMetrics {
     /// As boxes.
     fn into_metrics(self) -> Vec<Box<dyn Metric>>;
@@ -306,6 +318,12 @@ pub trait IntoMetrics {
 impl IntoMetrics for () {
     fn into_metrics(self) -> Vec<Box<dyn Metric>> {
         Vec::new()
+    }
+}
+
+impl<M: Metric> IntoMetrics for M {
+    fn into_metrics(self) -> Vec<Box<dyn Metric>> {
+        vec![Box::new(self)]
     }
 }
 
@@ -331,7 +349,10 @@ macro_rules! tuples {
     )+ };
 }
 
-tuples! { (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) }
+tuples! {
+    (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) (A 0, B 1, C 2, D 3, E 4) (A 0, B 1, C 2, D 3, E 4, F 5)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6) (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7)
+}
 
 /// The metric of a name or a class name, with its defaults: `"accuracy"`, `"mse"`, `"AUC"`.
 ///

@@ -95,6 +95,12 @@ impl Examples {
 /// Inputs, targets, and maybe sample weights: a data set, a view of one, a pair `(x, y)` or a triple `(x, y, sample_weight)` of tensors; for models
 /// with several inputs or outputs each may be an array: `([&a, &b], &y)`. Or [`Batches`] from an iterator.
 #[doc(alias = "sample_weight")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no data with targets",
+    label = "no inputs with targets",
+    note = "give `(&x, &y)`, tensors or vectors of them for several inputs or outputs, a `Dataset` or `Batches`",
+    note = "numbers become a tensor by `Tensor::from_vec(values, [rows, columns])`"
+)]
 pub trait Source {
     /// As training takes it.
     ///
@@ -176,6 +182,11 @@ impl<X: Tensors, Y: Tensors, W: Tensors> Source for (X, Y, W) {
 }
 
 /// One tensor, or several in an array, a slice or a vector.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no tensor, nor several",
+    label = "no tensors",
+    note = "numbers become a tensor by `Tensor::from_vec(values, [rows, columns])`"
+)]
 pub trait Tensors {
     /// As a list.
     fn list(self) -> Vec<Tensor>;

@@ -42,6 +42,11 @@ use ibex_core::{Error, Result, Shape, Tensor};
 use std::fmt::Debug;
 
 /// A rule that changes a weight by its gradient.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no optimizer",
+    label = "no optimizer",
+    note = "give a value such as `Adam::new(1e-3)`; a name becomes an optimizer by `optimizers::from_config(\"adam\", Config::new())`"
+)]
 pub trait Optimizer: Debug + Send + Sync + 'static {
     /// The class name in files: `"Adam"`.
     fn class_name(&self) -> &'static str;
@@ -175,25 +180,26 @@ impl Step {
     }
 }
 
-/// The optimizer of a class name, in any case (Keras reads `"adam"` too), and of a configuration, whose missing fields have the defaults.
-///
-/// # Errors
-/// `Unsupported` if no such class is known, with a list of those that are; `Format` naming a field that is wrong.
-pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Optimizer>> {
-    if class_name.eq_ignore_ascii_case("LossScaleOptimizer") {
-        return Ok(Box::new(LossScaleOptimizer::from_config(config)?));
-    }
-    macro_rules! known {
-        ($($class:ident)+) => {
+macro_rules! optimizers {
+    ($($class:ident)+) => {
+        /// The classes that [`from_config`] knows.
+        pub const NAMES: &[&str] = &[$(stringify!($class),)+ "LossScaleOptimizer"];
+
+        /// The optimizer of a class name, in any case (Keras reads `"adam"` too), and of a configuration, whose missing fields have the defaults.
+        ///
+        /// # Errors
+        /// `Unsupported` if no such class is known, with a list of those that are; `Format` naming a field that is wrong.
+        pub fn from_config(class_name: &str, config: Config) -> Result<Box<dyn Optimizer>> {
+            if class_name.eq_ignore_ascii_case("LossScaleOptimizer") {
+                return Ok(Box::new(LossScaleOptimizer::from_config(config)?));
+            }
             $(if class_name.eq_ignore_ascii_case(stringify!($class)) {
                 return Ok(Box::new(load_or_default::<$class>(config)?));
             })+
-            const NAMES: &[&str] = &[$(stringify!($class)),+];
-        };
-    }
-    known!(SGD RMSprop Adam AdamW Adamax Nadam Adagrad Adadelta Adafactor Lion Lamb Ftrl);
-    Err(Error::unsupported(format!(
-        "unknown optimizer {class_name:?}; known are {} and LossScaleOptimizer",
-        NAMES.join(", ")
-    )))
+            let known = NAMES.join(", ");
+            Err(Error::unsupported(format!("unknown optimizer {class_name:?}; known are {known}")))
+        }
+    };
 }
+
+optimizers!(SGD RMSprop Adam AdamW Adamax Nadam Adagrad Adadelta Adafactor Lion Lamb Ftrl);

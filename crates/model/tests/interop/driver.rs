@@ -1,7 +1,11 @@
 //! What `interop.py` runs: a list of jobs, each of which loads a model, predicts, trains and saves it again. Prints a line of JSON for each.
 //!
 //! `keras_interop jobs.json`, where a job is `{"load": "a.keras", "x": "x.npz", "predict": "y.npz", "y": "targets.npz", "epochs": 2, "save": ["b.keras"]}`;
-//! only `load` must be there. Arrays are called `0`, `1`, ... in their order. With `"own": true` the loss and the metric are [`Stretched`] and [`Distance`].
+//! only `load` must be there, or `"make": "operations"` for a model of all operations on symbolic tensors. Arrays are called `0`, `1`, ... in their order. With `"own": true` the
+//! loss and the metric are [`Stretched`] and [`Distance`].
+
+#[path = "../common/operations.rs"]
+mod operations;
 
 use ibex::prelude::*;
 use ibex::{Data, Error, Result};
@@ -56,6 +60,7 @@ fn main() -> Result<()> {
 fn run(job: &Value) -> Result<Value> {
     let text = |name: &str| job[name].as_str();
     let mut model = match text("json") {
+        _ if text("make") == Some("operations") => operations::model()?,
         Some(path) => Model::from_json(&std::fs::read_to_string(path).map_err(|e| Error::io(format!("{path}: {e}")))?)?,
         None => Model::load(text("load").ok_or_else(|| Error::value("a job has nothing to load"))?)?,
     };

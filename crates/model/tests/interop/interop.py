@@ -4,7 +4,7 @@
     python crates/model/tests/interop/interop.py target/release/examples/keras_interop [folder of older files]
 
 Needs keras, a backend and h5py. Every model of `models.py` is saved by Keras, loaded and saved by Ibex, and loaded by Keras again: all three must predict
-the same. Then models are trained here, there, and in turns, and must have the same weights and losses. Exits with 1 if anything differs by more than 1e-5
+the same. A model that Ibex made of operations on symbolic tensors must predict the same in Keras. Then models are trained here, there, and in turns, and must have the same weights and losses. Exits with 1 if anything differs by more than 1e-5
 (relative to 1 + the size of the number; 1e-4 after training).
 """
 import os
@@ -136,6 +136,23 @@ def round_trips(binary, folder, endings=("keras",)):
     print(f"{len(jobs)} round trips")
 
 
+def made_here(binary, folder):
+    """A model that Ibex made of operations, in Keras."""
+    rng = np.random.default_rng(7)
+    x = [np.round(rng.normal(size=(3, 6, 4)), 2).astype("float32") for _ in range(2)]
+    path = folder / "operations.keras"
+    job = {"make": "operations", "x": save(f"{path}.x.npz", x), "predict": f"{path}.y.npz", "save": [str(path)]}
+    [answer] = ibex(binary, folder, [job])
+    if "error" in answer:
+        return fail("operations", answer["error"])
+    try:
+        want = predict(keras.models.load_model(path), x)
+        compare("operations of Ibex in Keras", load(job["predict"]), want)
+        print(f"{len(want)} operations")
+    except Exception as e:
+        fail("operations of Ibex in Keras", str(e))
+
+
 def trainings():
     """(name, model, inputs, targets), compiled."""
     rng = np.random.default_rng(3)
@@ -264,13 +281,15 @@ def older(binary, folder, samples):
 
 def main():
     binary = sys.argv[1]
-    only = sys.argv[3:] or ["older", "round", "training"]
+    only = sys.argv[3:] or ["older", "round", "made", "training"]
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         if len(sys.argv) > 2 and sys.argv[2] != "-" and "older" in only:
             older(binary, folder, sys.argv[2])
         if "round" in only:
             round_trips(binary, folder)
+        if "made" in only:
+            made_here(binary, folder)
         if "training" in only:
             training(binary, folder)
     if FAILED:

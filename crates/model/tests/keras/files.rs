@@ -106,6 +106,30 @@ fn training_goes_on() -> Result<()> {
     Ok(())
 }
 
+#[derive(Deserialize)]
+struct Compiled {
+    x: Array,
+    y: Array,
+    /// By file: the loss of each epoch.
+    loss: BTreeMap<String, Vec<f64>>,
+}
+
+/// Keras writes an optimizer before its first step without slots.
+#[test]
+fn training_begins() -> Result<()> {
+    let wanted: Compiled = read("compiled.json");
+    let (x, y) = (wanted.x.tensor(), wanted.y.tensor());
+    for (name, want) in &wanted.loss {
+        let mut model = Model::load(path(name))?;
+        let history = model.fit((&x, &y), Fit::epochs(3).batch_size(8).shuffle(false).verbose(0))?;
+        let got = history.get("loss");
+        assert_eq!((got.len(), model.iterations()?), (want.len(), 6), "{name}");
+        let close = |(got, want): (&f64, &f64)| (got - want).abs() < 1e-5 * (1.0 + want.abs());
+        assert!(got.iter().zip(want).all(close), "{name}: {got:?}, in Keras {want:?}");
+    }
+    Ok(())
+}
+
 /// The description of a model with one layer of some class.
 fn with_layer(layer: &str) -> String {
     format!(

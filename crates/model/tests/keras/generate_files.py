@@ -79,6 +79,22 @@ def trained():
     return {"x": [array(a) for a in x], "y": [array(a) for a in y], "evaluate": evaluated, "loss": fit(), "predicted": predict(m, x)}
 
 
+def compiled():
+    """Models that are compiled and were never trained; what follows from training them."""
+    keras.utils.set_random_seed(6)
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(16, 3)).astype("float32"), rng.normal(size=(16, 1)).astype("float32")
+    O, cases = keras.optimizers, {}
+    rules = {"adam": O.Adam(0.02), "schedule": O.RMSprop(O.schedules.ExponentialDecay(0.02, 2, 0.5)), "sgd": O.SGD(0.05), "scaled": O.LossScaleOptimizer(O.SGD(0.05, momentum=0.5))}
+    for name, rule in rules.items():
+        m = keras.Sequential([keras.Input((3,)), layers.Dense(4, activation="tanh"), layers.Dense(1)])
+        m.compile(rule, "mse")
+        save(m, f"compiled_{name}.keras")
+        loss = m.fit(x, y, epochs=3, batch_size=8, shuffle=False, verbose=0).history["loss"]
+        cases[f"compiled_{name}.keras"] = loss
+    return {"x": array(x), "y": array(y), "loss": cases}
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
@@ -88,6 +104,7 @@ def main():
             x = models.example_inputs(model, 2)
             save(model, f"{name}.keras")
             files[f"{name}.keras"] = {"x": [array(a) for a in x], "predicted": predict(model, x)}
+    json.dump(compiled(), open(OUT / "compiled.json", "w"), separators=(",", ":"))
     json.dump(trained(), open(OUT / "trained.json", "w"), separators=(",", ":"))
     for name in OLDER if len(sys.argv) > 1 else []:
         source = pathlib.Path(sys.argv[1]) / name

@@ -164,7 +164,7 @@ fn texts_are_vectorized_as_by_keras() -> Result<()> {
                 _ => panic!("{option}: {value}"),
             };
         }
-        layer.adapt(&file.texts)?;
+        let layer = layer.adapt(&file.texts)?;
         assert_eq!(layer.get_vocabulary(), case.vocabulary, "{}", case.name);
         assert_eq!(layer.lookup().words(), case.bare, "{}", case.name);
         same(&case.name, &layer.transform(&file.more)?, &case.output);
@@ -188,7 +188,7 @@ fn strings_are_looked_up_as_by_keras() -> Result<()> {
                 _ => panic!("{option}"),
             };
         }
-        layer.adapt(["b", "a", "c", "a", "d", "b", "a", "[UNK]", ""])?;
+        let layer = layer.adapt(["b", "a", "c", "a", "d", "b", "a", "[UNK]", ""])?;
         assert_eq!(layer.get_vocabulary(), case.vocabulary, "{}", case.name);
         same(&case.name, &layer.transform_rows(rows, None)?, &case.output);
         let one = layer.transform(rows[0])?;

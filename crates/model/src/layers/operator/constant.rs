@@ -45,6 +45,12 @@ impl From<f32> for Constant {
     }
 }
 
+impl From<i32> for Constant {
+    fn from(number: i32) -> Self {
+        Constant::Number(number.into())
+    }
+}
+
 impl Constant {
     pub(super) fn operand(&self) -> Result<Operand> {
         let (value, dtype) = match self {

@@ -29,7 +29,18 @@ pub(crate) enum Key {
     One(Option<Index>),
 }
 
+impl From<Range> for Index {
+    fn from(config: Range) -> Self {
+        Index::Range { class_name: "__slice__".into(), config }
+    }
+}
+
 impl Key {
+    /// A part of one axis.
+    pub fn along(axis: usize, part: Index) -> Key {
+        Key::Several((0..axis).map(|_| Index::from(Range::default())).chain([part]).map(Some).collect())
+    }
+
     /// The part of a tensor.
     pub(super) fn of(&self, x: &Tensor) -> Result<Tensor> {
         let key = match self {
@@ -70,6 +81,11 @@ impl Key {
 }
 
 impl Range {
+    pub fn new(start: usize, stop: usize) -> Range {
+        let place = |place| isize::try_from(place).unwrap_or(isize::MAX);
+        Range { start: Some(place(start)), stop: Some(place(stop)), step: None }
+    }
+
     fn of(&self, x: &Tensor, axis: isize) -> Result<Tensor> {
         let length = x.check()?.dim(axis) as isize;
         let step = self.step.unwrap_or(1);

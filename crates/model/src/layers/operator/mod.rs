@@ -5,7 +5,8 @@ mod index;
 mod operation;
 
 pub(crate) use constant::{Constant, dtype, dtype_name};
-pub(crate) use operation::Operation;
+pub(crate) use index::{Index, Key, Range};
+pub(crate) use operation::{Operation, Over};
 
 use super::{Config, Context, Layer, Weights};
 use crate::config;

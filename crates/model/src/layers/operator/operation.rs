@@ -270,6 +270,10 @@ impl Operation {
 }
 
 impl Over {
+    pub fn new(axis: Axes, keepdims: bool) -> Self {
+        Over { axis, keepdims }
+    }
+
     fn of(&self, x: &Tensor, reduce: impl Fn(&Tensor, &[isize]) -> Tensor) -> Tensor {
         let y = reduce(x, self.axis.list());
         if !self.keepdims || x.check().is_err() || y.check().is_err() {

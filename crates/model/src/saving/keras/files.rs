@@ -55,6 +55,9 @@ impl Model {
     }
 
     fn take_state_of(&self, file: &[(&str, &Dataset)]) -> Result<()> {
+        if is_fresh(file)? {
+            return Ok(());
+        }
         let training = self.training()?;
         let order: Vec<usize> = (0..training.trained.len()).collect();
         let class = training.optimizer.class_name();
@@ -86,6 +89,17 @@ impl Model {
             file.len()
         )))
     }
+}
+
+/// Is it of an optimizer before its first step? Keras then has counters and the rate, which the configuration has too, but no slots.
+fn is_fresh(file: &[(&str, &Dataset)]) -> Result<bool> {
+    for (_, dataset) in file {
+        let counter = !dataset.dtype.is_float();
+        if !dataset.shape.is_empty() || counter && dataset.read()?.to_f64() != [0.0] {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn set(variable: &Variable, dataset: &Dataset) -> Result<()> {

@@ -122,7 +122,7 @@ fn training_begins() -> Result<()> {
     for (name, want) in &wanted.loss {
         let mut model = Model::load(path(name))?;
         let history = model.fit((&x, &y), Fit::epochs(3).batch_size(8).shuffle(false).verbose(0))?;
-        let got = history.get("loss");
+        let got = &history["loss"];
         assert_eq!((got.len(), model.iterations()?), (want.len(), 6), "{name}");
         let close = |(got, want): (&f64, &f64)| (got - want).abs() < 1e-5 * (1.0 + want.abs());
         assert!(got.iter().zip(want).all(close), "{name}: {got:?}, in Keras {want:?}");

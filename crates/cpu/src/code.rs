@@ -5,7 +5,7 @@
 //! being few or short, keep theirs.
 
 use crate::access::{Load, Store, Walk, check};
-use crate::fold::{Fold, fold};
+use crate::fold::{Fold, fold, fold_squares};
 use crate::join::join;
 use crate::memory::Memory;
 use crate::ops::{self, MapFn};
@@ -303,10 +303,13 @@ impl Code {
         for (v, instr) in body.instrs.iter().enumerate() {
             if let (Instr::Reduce(op, from), true) = (*instr, live[v]) {
                 reduction_of[v] = Some(reductions.len());
-                let from_value = if ranks[from.0] == Rank::Row { from.0 } else { from.0 + n };
+                let (from, fold) = match joined[v] {
+                    Some([x, ..]) => (x, fold_squares(level)),
+                    None => (from, fold(level, op, regs[from.0])),
+                };
                 reductions.push(Reduction {
-                    fold: fold(level, op, regs[from.0]),
-                    from: from_value,
+                    fold,
+                    from: if ranks[from.0] == Rank::Row { from.0 } else { from.0 + n },
                     value: v,
                     spare: 0,
                 });

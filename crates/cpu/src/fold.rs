@@ -69,6 +69,11 @@ trait Reducer {
     /// A register element.
     type Lane: Pod;
     const EMPTY: Self::Lane;
+    /// What is reduced of an element.
+    #[inline(always)]
+    fn term(x: Self::Lane) -> Self::Lane {
+        x
+    }
     fn add(a: Self::Lane, b: Self::Lane) -> Self::Lane;
     /// `add` for operands of which none is NaN.
     #[inline(always)]
@@ -99,6 +104,10 @@ impl<R: Reducer> Reducer for Numbers<R> {
     type Lane = R::Lane;
     const EMPTY: R::Lane = R::EMPTY;
     #[inline(always)]
+    fn term(x: R::Lane) -> R::Lane {
+        R::term(x)
+    }
+    #[inline(always)]
     fn add(a: R::Lane, b: R::Lane) -> R::Lane {
         R::add_numbers(a, b)
     }
@@ -128,15 +137,22 @@ fn total<R: Reducer, const N: usize>(row: &[R::Lane]) -> R::Lane {
     let (fours, chunks) = chunks.as_chunks::<4>();
     for [a, b, c, d] in fours {
         for i in 0..N {
-            lanes[i] = R::add(lanes[i], R::add(R::add(a[i], b[i]), R::add(c[i], d[i])));
+            let [a, b, c, d] = [a[i], b[i], c[i], d[i]].map(R::term);
+            lanes[i] = R::add(lanes[i], R::add(R::add(a, b), R::add(c, d)));
         }
     }
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = R::add(*lane, x);
+            *lane = R::add(*lane, R::term(x));
         }
     }
-    rest.iter().fold(sum_of_lanes::<R, N>(lanes), |sum, &x| R::add(sum, x))
+    one_by_one::<R>(sum_of_lanes::<R, N>(lanes), rest)
+}
+
+/// `sum` and a row, in its order.
+#[inline(always)]
+fn one_by_one<R: Reducer>(sum: R::Lane, row: &[R::Lane]) -> R::Lane {
+    row.iter().fold(sum, |sum, &x| R::add(sum, R::term(x)))
 }
 
 /// The total of lanes, halves added to halves.
@@ -159,8 +175,8 @@ fn total_of_four<R: Reducer>(pieces: [&[R::Lane]; 4]) -> R::Lane {
     let [a, b, c, d] = pieces.map(|piece| piece.as_chunks::<N>().0);
     for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
         for i in 0..N {
-            (p[i], q[i]) = (R::add(p[i], a[i]), R::add(q[i], b[i]));
-            (r[i], s[i]) = (R::add(r[i], c[i]), R::add(s[i], d[i]));
+            (p[i], q[i]) = (R::add(p[i], R::term(a[i])), R::add(q[i], R::term(b[i])));
+            (r[i], s[i]) = (R::add(r[i], R::term(c[i])), R::add(s[i], R::term(d[i])));
         }
     }
     for i in 0..N {
@@ -184,13 +200,13 @@ unsafe fn columns<R: Reducer, const N: usize>(acc: *mut u64, from: *const R::Lan
         for r in (0..whole).step_by(4) {
             for (i, sum) in sums.iter_mut().enumerate() {
                 for (lane, &x) in sum.iter_mut().zip(row(r + i)) {
-                    *lane = R::add(*lane, x);
+                    *lane = R::add(*lane, R::term(x));
                 }
             }
         }
         for r in whole..rows {
             for (lane, &x) in sums[r - whole].iter_mut().zip(row(r)) {
-                *lane = R::add(*lane, x);
+                *lane = R::add(*lane, R::term(x));
             }
         }
         let acc = from_raw_parts_mut(acc, N);
@@ -209,8 +225,8 @@ impl<R: Reducer> Kernel<Tile> for Rows<R> {
             for g in 0..t.groups {
                 let row = from_raw_parts(t.from.cast::<R::Lane>().add(g * t.rows), t.rows);
                 let sum = match t.rows {
-                    0..8 => row.iter().fold(R::EMPTY, |sum, &x| R::add(sum, x)),
-                    _ if R::has_nan(row) => row.iter().fold(R::EMPTY, |sum, &x| R::add(sum, x)),
+                    0..8 => one_by_one::<R>(R::EMPTY, row),
+                    _ if R::has_nan(row) => one_by_one::<R>(R::EMPTY, row),
                     8..64 => total::<Numbers<R>, 8>(row),
                     _ => total::<Numbers<R>, 16>(row),
                 };
@@ -228,7 +244,7 @@ impl<R: Reducer> Kernel<Tile> for Pieces<R> {
             let piece = |i: usize| from_raw_parts(t.from.cast::<R::Lane>().add(i * t.apart.unwrap_or(0)), t.rows / 4);
             let pieces = [piece(0), piece(1), piece(2), piece(3)];
             let sum = if pieces.iter().any(|piece| R::has_nan(piece)) {
-                pieces.into_iter().flatten().fold(R::EMPTY, |sum, &x| R::add(sum, x))
+                pieces.into_iter().fold(R::EMPTY, one_by_one::<R>)
             } else {
                 total_of_four::<Numbers<R>>(pieces)
             };
@@ -304,11 +320,17 @@ impl<R: Reducer> Kernel<Merge> for Finish<R> {
 }
 
 macro_rules! reducers {
-    ($($name:ident: $lane:ty, $empty:expr, |$a:ident, $b:ident| $add:expr, $wide:ty $(, numbers: $numbers:expr)?;)*) => {$(
+    ($($name:ident: $lane:ty, $empty:expr, |$a:ident, $b:ident| $add:expr, $wide:ty $(, numbers: $numbers:expr)? $(, term: $term:expr)?;)*) => {$(
         struct $name;
         impl Reducer for $name {
             type Lane = $lane;
             const EMPTY: $lane = $empty;
+            $(
+                #[inline(always)]
+                fn term(x: $lane) -> $lane {
+                    $term(x)
+                }
+            )?
             #[inline(always)]
             fn add($a: $lane, $b: $lane) -> $lane {
                 $add
@@ -375,6 +397,7 @@ words! {
 
 reducers! {
     Sum: f32, 0.0, |a, b| a + b, f64;
+    SumSquares: f32, 0.0, |a, b| a + b, f64, term: |x: f32| x * x;
     Max: f32, f32::NEG_INFINITY, |a, b| { let m = if a > b { a } else { b }; if a.is_nan() { a } else { m } }, f64, numbers: if a > b { a } else { b };
     Min: f32, f32::INFINITY, |a, b| { let m = if a < b { a } else { b }; if a.is_nan() { a } else { m } }, f64, numbers: if a < b { a } else { b };
     Prod: f32, 1.0, |a, b| a * b, f64;
@@ -388,18 +411,24 @@ reducers! {
     Any: u32, 0, |a, b| a | b, u32;
 }
 
+/// The functions of a sum of squares of floats.
+pub(crate) fn fold_squares(level: Level) -> Fold {
+    make::<SumSquares>(level)
+}
+
+fn make<R: Reducer>(level: Level) -> Fold {
+    Fold {
+        empty: R::word(R::EMPTY),
+        rows: level.compile::<Tile, Rows<R>>(),
+        pieces: level.compile::<Tile, Pieces<R>>(),
+        columns: level.compile::<Tile, Columns<R>>(),
+        merge: level.compile::<Merge, Merging<R>>(),
+        finish: level.compile::<Merge, Finish<R>>(),
+    }
+}
+
 /// The functions of a reduction over registers of a type. On truth values, sum and maximum are `any`, product and minimum `all`.
 pub(crate) fn fold(level: Level, reduce: Reduce, reg: Reg) -> Fold {
-    fn make<R: Reducer>(level: Level) -> Fold {
-        Fold {
-            empty: R::word(R::EMPTY),
-            rows: level.compile::<Tile, Rows<R>>(),
-            pieces: level.compile::<Tile, Pieces<R>>(),
-            columns: level.compile::<Tile, Columns<R>>(),
-            merge: level.compile::<Merge, Merging<R>>(),
-            finish: level.compile::<Merge, Finish<R>>(),
-        }
-    }
     match (reduce, reg) {
         (Reduce::Sum, Reg::F32) => make::<Sum>(level),
         (Reduce::Max, Reg::F32) => make::<Max>(level),

@@ -4,7 +4,7 @@ use crate::code::Rank;
 use crate::math;
 use crate::ops::{Map, MapFn};
 use crate::simd::{Kernel, Level};
-use ibex_core::graph::{Binary, Unary};
+use ibex_core::graph::{Binary, Reduce, Unary};
 use ibex_core::program::{Body, Instr, Reg, ValueId};
 use std::marker::PhantomData;
 use std::slice::from_raw_parts_mut;
@@ -177,6 +177,17 @@ pub(crate) fn join(
         if let Some((kernel, operands)) = gate(body, level, v, single) {
             kernels[v] = Some((kernel, false));
             joined[v] = Some(operands);
+            continue;
+        }
+        // A sum takes squares over that nobody else needs.
+        if let Instr::Reduce(Reduce::Sum, u) = body.instrs[v]
+            && let Instr::Binary(Binary::Mul, x, same) = body.instrs[u.0]
+            && x == same
+            && uses[u.0] == 1
+            && regs[u.0] == Reg::F32
+            && joined[u.0].is_none()
+        {
+            joined[v] = Some([x; 3]);
             continue;
         }
         let found = match body.instrs[v] {

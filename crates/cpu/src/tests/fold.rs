@@ -1,13 +1,12 @@
 //! Reductions of tiles against plain loops, with NaN in every place.
 
-use crate::fold::{Merge, Tile, fold};
+use crate::fold::{Fold, Merge, Tile, fold, fold_squares};
 use crate::simd::Level;
 use ibex_core::graph::Reduce;
 use ibex_core::program::Reg;
 
 /// The reduction of a tile that stands in memory, with four pieces `apart`.
-fn run(level: Level, reduce: Reduce, x: &[f32], groups: usize, cols: usize, apart: bool) -> Vec<f32> {
-    let fold = fold(level, reduce, Reg::F32);
+fn run(fold: Fold, x: &[f32], groups: usize, cols: usize, apart: bool) -> Vec<f32> {
     let rows = x.len() / groups / cols;
     let mut acc = vec![fold.empty; groups * cols];
     let mut out = vec![0f32; groups * cols];
@@ -43,7 +42,7 @@ fn tiles_of_every_form_and_nan_in_every_place() {
         (2, 9, 13, false),
     ] {
         let n: usize = groups * rows * cols;
-        let plain: Vec<f32> = (0..n).map(|i| (i * 7919 % 1013) as f32 - 500.0).collect();
+        let plain: Vec<f32> = (0..n).map(|i| (i * 7919 % 101) as f32 - 50.0).collect();
         for level in Level::all() {
             for reduce in [Reduce::Max, Reduce::Min, Reduce::Sum] {
                 for bad in (0..n).step_by(n.div_ceil(40)).map(Some).chain([None]) {
@@ -52,9 +51,18 @@ fn tiles_of_every_form_and_nan_in_every_place() {
                         if let Some(at) = bad {
                             x[at] = nan;
                         }
-                        let (got, want) = (run(level, reduce, &x, groups, cols, apart), want(reduce, &x, groups, cols));
-                        let equal = got.iter().zip(&want).all(|(g, w)| g == w || g.is_nan() && w.is_nan());
-                        assert!(equal, "{reduce:?} of {groups}x{rows}x{cols}, NaN at {bad:?}: {got:?}, not {want:?}");
+                        let check = |fold: Fold, terms: &[f32]| {
+                            let (got, want) = (run(fold, &x, groups, cols, apart), want(reduce, terms, groups, cols));
+                            let equal = got.iter().zip(&want).all(|(g, w)| g == w || g.is_nan() && w.is_nan());
+                            assert!(
+                                equal,
+                                "{reduce:?} of {groups}x{rows}x{cols}, NaN at {bad:?}: {got:?}, not {want:?}"
+                            );
+                        };
+                        check(fold(level, reduce, Reg::F32), &x);
+                        if reduce == Reduce::Sum {
+                            check(fold_squares(level), &x.iter().map(|x| x * x).collect::<Vec<_>>());
+                        }
                     }
                 }
             }

@@ -15,8 +15,10 @@ mod view;
 mod window;
 
 use crate::model::Model;
+#[cfg(not(target_arch = "wasm32"))]
+use ibex_core::Error;
 use ibex_core::graph::Op;
-use ibex_core::{DType, Data, Error, Result};
+use ibex_core::{DType, Data, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use ibex_data::io::write_atomic;
 use lower::{Lowering, Weights};

@@ -4,8 +4,10 @@ mod keras;
 mod native;
 pub(crate) mod unknown;
 
+#[cfg(all(feature = "keras", not(target_arch = "wasm32")))]
+pub(crate) use native::dtype_to;
 #[cfg(feature = "keras")]
-pub(crate) use native::{dtype_to, view_dtype};
+pub(crate) use native::view_dtype;
 pub(crate) use native::{graph_config, nested_from_config};
 
 use crate::model::Model;

@@ -44,6 +44,7 @@ struct Built {
 /// no instance.
 #[derive(Debug)]
 struct BuiltLayer {
+    #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "only files that are written need it"))]
     name: String,
     instance: Option<Instance>,
     /// The layers of a model inside.

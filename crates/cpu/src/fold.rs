@@ -275,7 +275,12 @@ unsafe fn all_columns<R: Reducer>(t: Tile) {
         for g in 0..t.groups {
             let (from, acc) = (t.from.cast::<R::Lane>().add(g * t.rows * t.cols), t.acc.add(g * t.cols));
             let mut c = 0;
-            while t.cols - c >= 8 {
+            // A cache line at a time.
+            while t.cols - c >= 16 {
+                columns::<R, 16>(acc.add(c), from.add(c), t.rows, t.cols);
+                c += 16;
+            }
+            if t.cols - c >= 8 {
                 columns::<R, 8>(acc.add(c), from.add(c), t.rows, t.cols);
                 c += 8;
             }

@@ -122,6 +122,8 @@ def torch_models(compiled):
         show(f"{name} torch-{'compile' if compiled else 'eager'}", times)
 
 
+if len(sys.argv) != 2 or sys.argv[1] not in ("torch", "torch-compile", "keras"):
+    sys.exit(__doc__)
 if sys.argv[1] == "keras":
     keras_models()
 else:

@@ -1,5 +1,6 @@
 //! Losses and metrics of files that this program does not know: the user's own.
 
+use super::keras;
 use crate::config::Config;
 use crate::losses::{self, Loss};
 use crate::metrics::{self, Batch, Metric};
@@ -14,7 +15,7 @@ pub(crate) const UNKNOWN: &str = "ibex>Unknown";
 /// optimizer's state above all. It is written as it was read.
 #[derive(Clone, Debug)]
 pub(crate) struct Unknown {
-    /// As it stands in the file: a name, or an object with class name and configuration.
+    /// As it stands in the file: a name, or an object with class name and configuration, maybe more.
     object: Value,
     /// Why it is not known.
     error: Error,
@@ -30,7 +31,7 @@ impl Unknown {
         config.remove("object").unwrap_or_default()
     }
 
-    fn described(&self) -> Result<Config> {
+    fn as_config(&self) -> Result<Config> {
         Ok(Config::from_iter([("object".to_string(), self.object.clone())]))
     }
 
@@ -39,27 +40,32 @@ impl Unknown {
     }
 }
 
-/// A class name and a configuration of our own files, after [`Unknown`] has been taken away from around them.
-fn unwrapped(class_name: &str, config: Config) -> (String, Config, Value) {
-    let object = match class_name {
-        UNKNOWN => Unknown::object(config),
-        _ => json!({"class_name": class_name, "config": config}),
-    };
-    let class_name = object.get("class_name").and_then(Value::as_str).unwrap_or_default().to_string();
-    let config = object.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
-    (class_name, config, object)
-}
-
-/// The loss of a file.
+/// The loss of one of our own files.
 pub(crate) fn loss(class_name: &str, config: Config) -> Box<dyn Loss> {
-    let (class_name, config, object) = unwrapped(class_name, config);
-    losses::from_config(&class_name, config).unwrap_or_else(|error| Box::new(Unknown::new(object, error)))
+    let (object, read) = match class_name {
+        UNKNOWN => keras_object(config, keras::loss),
+        _ => (described(class_name, &config), losses::from_config(class_name, config)),
+    };
+    read.unwrap_or_else(|error| Box::new(Unknown::new(object, error)))
 }
 
-/// The metric of a file.
+/// The metric of one of our own files.
 pub(crate) fn metric(class_name: &str, config: Config) -> Box<dyn Metric> {
-    let (class_name, config, object) = unwrapped(class_name, config);
-    metrics::from_config(&class_name, config).unwrap_or_else(|error| Box::new(Unknown::new(object, error)))
+    let (object, read) = match class_name {
+        UNKNOWN => keras_object(config, keras::metric),
+        _ => (described(class_name, &config), metrics::from_config(class_name, config)),
+    };
+    read.unwrap_or_else(|error| Box::new(Unknown::new(object, error)))
+}
+
+/// What was unknown in a file of Keras is read as from there: the same name can mean something else here.
+fn keras_object<T>(config: Config, read: impl FnOnce(Value) -> Result<T>) -> (Value, Result<T>) {
+    let object = Unknown::object(config);
+    (object.clone(), read(object))
+}
+
+fn described(class_name: &str, config: &Config) -> Value {
+    json!({"class_name": class_name, "config": config})
 }
 
 impl Loss for Unknown {
@@ -68,7 +74,7 @@ impl Loss for Unknown {
     }
 
     fn config(&self) -> Result<Config> {
-        self.described()
+        self.as_config()
     }
 
     fn check(&self) -> Result<()> {
@@ -82,9 +88,10 @@ impl Loss for Unknown {
 
 impl Metric for Unknown {
     fn name(&self) -> String {
-        let class = self.object.get("class_name").or(Some(&self.object)).and_then(Value::as_str);
-        let name = self.object.pointer("/config/name").and_then(Value::as_str);
-        name.map_or_else(|| snake_case(class.unwrap_or(UNKNOWN)), str::to_string)
+        // The name of a function is the configuration of its object.
+        let texts = ["/config/name", "/config", "/class_name", ""].map(|at| self.object.pointer(at)?.as_str());
+        let [name, function, class, alone] = texts;
+        name.map_or_else(|| snake_case(function.or(class).or(alone).unwrap_or(UNKNOWN)), str::to_string)
     }
 
     fn class_name(&self) -> &'static str {
@@ -92,7 +99,7 @@ impl Metric for Unknown {
     }
 
     fn config(&self) -> Result<Config> {
-        self.described()
+        self.as_config()
     }
 
     fn check(&self) -> Result<()> {

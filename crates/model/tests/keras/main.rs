@@ -15,6 +15,8 @@ mod losses;
 mod metrics;
 mod mixed;
 mod optimizers;
+#[cfg(feature = "keras")]
+mod own;
 mod preprocessing;
 mod recurrent;
 mod rules;

@@ -27,7 +27,7 @@ impl Model {
         if names.iter().all(|name| config.get(*name).is_none_or(Value::is_null)) {
             return;
         }
-        match Compiled::read(plain(config.clone()), &self.output_names(), keys) {
+        match Compiled::read(config, &self.output_names(), keys) {
             Ok(read) => self.compile_read(read.optimizer, read.losses, read.metrics),
             Err(error) => self.compile_read(Err(error), Vec::new(), Vec::new()),
         }
@@ -35,7 +35,7 @@ impl Model {
 }
 
 impl Compiled {
-    fn read(config: Value, outputs: &[String], keys: &[String]) -> Result<Compiled> {
+    fn read(config: &Value, outputs: &[String], keys: &[String]) -> Result<Compiled> {
         let field = |name: &str| by_layers(config.get(name).cloned().unwrap_or_default(), outputs, keys);
         let given = match field("optimizer") {
             Value::Null => field("optimizer_config"),
@@ -83,14 +83,19 @@ fn each_output(what: &str, value: Value, outputs: &[String]) -> Result<Vec<Value
     }
 }
 
-/// A name, or the class name and the config of an object.
-fn named(value: Value) -> Result<(String, Option<Config>)> {
-    match value {
+/// A name, or the class name and the config of an object; of Keras's own classes, for those of its users can have the same names.
+fn named(what: &str, value: Value) -> Result<(String, Option<Config>)> {
+    match plain(value) {
         Value::String(name) => Ok((name, None)),
         Value::Object(mut object) => {
-            let class =
-                object.get("class_name").and_then(Value::as_str).ok_or_else(|| wrong("an object has no class_name"))?;
-            let class = class.rsplit('>').next().unwrap_or_default().to_string();
+            let text = |field: &str| object.get(field).and_then(Value::as_str);
+            let class = text("class_name").ok_or_else(|| wrong("an object has no class_name"))?;
+            // Keras 2.11 and 2.12 write its own optimizers as if they were users'.
+            let class = class.strip_prefix("Custom>").filter(|_| what == "optimizer").unwrap_or(class).to_string();
+            // Keras 3 gives a module for its own, Keras 2 no registered name.
+            if let (None, Some(own)) = (text("module"), text("registered_name")) {
+                return Err(Error::unsupported(format!("unknown {what} {own:?}, a class that is not Keras's own")));
+            }
             match object.remove("config") {
                 Some(Value::Object(config)) => Ok((class, Some(config))),
                 Some(Value::String(function)) => Ok((function, None)),
@@ -102,7 +107,7 @@ fn named(value: Value) -> Result<(String, Option<Config>)> {
 }
 
 fn optimizer(value: Value) -> Result<Box<dyn Optimizer>> {
-    let (class, config) = named(value).map_err(|e| e.context("the optimizer"))?;
+    let (class, config) = named("optimizer", value).map_err(|e| e.context("the optimizer"))?;
     let mut config = config.unwrap_or_default();
     // What is not set has its default.
     config.retain(|_, value| !value.is_null());
@@ -134,11 +139,15 @@ fn optimizer(value: Value) -> Result<Box<dyn Optimizer>> {
     optimizers::from_config(&class, config)
 }
 
-fn loss(value: Value) -> Result<Box<dyn Loss>> {
+/// The loss of a name or an object.
+///
+/// # Errors
+/// If it is not known, or has settings that are not.
+pub(in crate::saving) fn loss(value: Value) -> Result<Box<dyn Loss>> {
     if value.is_null() {
         return Err(Error::unsupported("there is none; every output needs a loss here"));
     }
-    let (class, config) = named(value)?;
+    let (class, config) = named("loss", value)?;
     let mut config = config.unwrap_or_default();
     config.retain(|_, value| !value.is_null());
     if config.get("reduction").is_some_and(|r| r == "auto") {
@@ -208,9 +217,13 @@ fn flat(value: Value) -> Vec<Value> {
     }
 }
 
-fn metric(value: Value) -> Result<Box<dyn Metric>> {
+/// The metric of a name or an object.
+///
+/// # Errors
+/// As of [`loss`].
+pub(in crate::saving) fn metric(value: Value) -> Result<Box<dyn Metric>> {
     let text = value.is_string();
-    let (class, config) = named(value).map_err(|e| e.context("a metric"))?;
+    let (class, config) = named("metric", value).map_err(|e| e.context("a metric"))?;
     let Some(mut config) = config else {
         // A name, which is its name in logs too.
         let metric = metrics::get(&class)?;
@@ -221,7 +234,7 @@ fn metric(value: Value) -> Result<Box<dyn Metric>> {
     // A function, wrapped.
     if class == "MeanMetricWrapper" || class == "SumOverBatchSizeMetricWrapper" {
         let function = config.get("fn").cloned().unwrap_or_default();
-        let (function, _) = named(function).map_err(|e| e.context(class))?;
+        let (function, _) = named("metric", function).map_err(|e| e.context(class))?;
         let kind = metrics::get(&function)?;
         config.retain(|field, _| !["fn", "dtype", "reduction"].contains(&&**field));
         let metric = metrics::from_config(kind.class_name(), config.clone())?;
@@ -241,9 +254,8 @@ fn metric(value: Value) -> Result<Box<dyn Metric>> {
 pub(super) fn write(training: &Training, outputs: &[String]) -> Result<Value> {
     let count = outputs.len();
     let loss = |loss: &dyn Loss| -> Result<Value> {
-        let (class, config) = (loss.class_name(), loss.config()?);
-        let known = losses::from_config(class, config.clone()).is_ok();
-        Ok(written("keras.losses", class, config, known))
+        let known = |class: &str, config| losses::from_config(class, config).is_ok();
+        Ok(written("keras.losses", loss.class_name(), loss.config()?, known))
     };
     let losses: Vec<Value> = (0..count).map(|i| loss(training.loss(i))).collect::<Result<_>>()?;
     let weights: Vec<f32> = (0..count).map(|i| training.loss(i).weight()).collect();
@@ -276,7 +288,7 @@ pub(super) fn write(training: &Training, outputs: &[String]) -> Result<Value> {
 }
 
 /// A loss or a metric: one of Keras, one's own, or what a file had that is not known here.
-fn written(module: &str, class: &str, config: Config, known: bool) -> Value {
+fn written(module: &str, class: &str, config: Config, known: impl Fn(&str, Config) -> bool) -> Value {
     match class {
         UNKNOWN => match Unknown::object(config) {
             // A function of the user's.
@@ -284,14 +296,18 @@ fn written(module: &str, class: &str, config: Config, known: bool) -> Value {
                 json!({"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"})
             }
             Value::Object(mut object) if object.contains_key("class_name") => {
-                let class = object["class_name"].clone();
-                object.entry("module").or_insert(Value::Null);
-                object.entry("registered_name").or_insert(class);
+                // Of Keras 2, or of our own files.
+                if !object.contains_key("module") {
+                    let class = object.get("class_name").and_then(Value::as_str).unwrap_or_default().to_string();
+                    let (module, own) =
+                        if known(&class, Config::new()) { (Some(module), None) } else { (None, Some(class)) };
+                    object.extend([("module".into(), json!(module)), ("registered_name".into(), json!(own))]);
+                }
                 Value::Object(object)
             }
             other => other,
         },
-        _ if known => object(module, class, config),
+        _ if known(class, config.clone()) => object(module, class, config),
         _ => own_object(class, config),
     }
 }
@@ -317,7 +333,7 @@ fn written_metric(class: &str, mut config: Config) -> Result<Value> {
         // Keras's class of that name is another metric.
         "Accuracy" => json!("accuracy"),
         _ => {
-            let known = metrics::from_config(class, config.clone()).is_ok();
+            let known = |class: &str, config| metrics::from_config(class, config).is_ok();
             written("keras.metrics", class, config, known)
         }
     })

@@ -24,6 +24,7 @@ use crate::layers::Draw;
 use crate::layers::Weight;
 use crate::model::Model;
 use build::Options;
+pub(super) use compile::{loss, metric};
 use ibex_core::{Error, Result};
 use network::{Network, wrong};
 use serde_json::Value;

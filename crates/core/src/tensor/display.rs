@@ -196,7 +196,7 @@ fn brackets(words: &mut impl Iterator<Item = String>, shape: &[usize], cut: bool
     // Rows are wrapped.
     let (mut lines, mut line) = (String::new(), margin.clone());
     for part in parts {
-        if line.len() + part.len() > WIDTH - indent && line.len() > indent {
+        if line.len() + part.len() > WIDTH.saturating_sub(indent) && line.len() > indent {
             lines += line.trim_end();
             lines.push('\n');
             line.clone_from(&margin);
@@ -285,6 +285,16 @@ mod tests {
         assert!(bad.to_string().contains("reshape") && bad.to_string().contains("display.rs"), "{bad}");
         assert_eq!(format!("{bad:?}"), bad.to_string());
         assert!(Tensor::poisoned(Error::value("no such thing")).to_string().contains("no such thing"));
+    }
+
+    /// More brackets than a line has columns.
+    #[test]
+    fn very_many_axes() {
+        let rank = 80;
+        let shape = [vec![1; rank - 1], vec![2]].concat();
+        let text = Tensor::zeros(shape, DType::I32).to_string();
+        assert!(text.starts_with(&format!("{}0\n", "[".repeat(rank))), "{text}");
+        assert!(text.contains(&format!("{}0{}", " ".repeat(rank), "]".repeat(rank))), "{text}");
     }
 
     #[test]

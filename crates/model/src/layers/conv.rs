@@ -1,8 +1,8 @@
 //! Convolution over sequences, images and volumes.
 
-use super::convolution::{Convolution, at_least_one, convolution_options, kernel_options};
+use super::convolution::{Convolution, convolution_options, kernel_options};
 use super::window::{Sizes, channels, class};
-use super::{Config, Context, Layer, Weights};
+use super::{Config, Context, Layer, Weights, at_least_one};
 use crate::{Activation, Constraint, Initializer, Regularizer, config};
 use ibex_core::{Error, Padding, Result, Shape, Tensor};
 use serde::{Deserialize, Deserializer, Serialize, de};

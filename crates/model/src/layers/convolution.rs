@@ -3,7 +3,7 @@
 use super::window::{ChannelsLast, Sizes, window};
 use super::{Context, Weights};
 use crate::{Activation, Constraint, Initializer, Regularizer};
-use ibex_core::{DType, Error, Padding, Result, Tensor, Window};
+use ibex_core::{DType, Padding, Result, Tensor, Window};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,13 +71,6 @@ impl<const N: usize> Convolution<N> {
         }
         y
     }
-}
-
-pub(super) fn at_least_one(what: &str, count: usize) -> Result<()> {
-    if count > 0 {
-        return Ok(());
-    }
-    Err(Error::value(format!("{what} is 0, it must be at least 1")))
 }
 
 /// The methods that set what a [`Convolution`] holds.

@@ -1,7 +1,6 @@
 //! Fully connected layer.
 
-use super::convolution::at_least_one;
-use super::{Config, Context, Layer, Weights, features};
+use super::{Config, Context, Layer, Weights, at_least_one, features};
 use crate::{Activation, Constraint, Initializer, Regularizer, config};
 use ibex_core::{Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,6 @@
 //! Vectors for class numbers.
 
-use super::convolution::at_least_one;
-use super::{Config, Context, Layer, Weights};
+use super::{Config, Context, Layer, Weights, at_least_one};
 use crate::{Constraint, Initializer, Regularizer, config};
 use ibex_core::{DType, Data, Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};

@@ -390,3 +390,11 @@ pub(crate) fn features(input: &Shape) -> Result<usize> {
         _ => Err(Error::shape(format!("needs at least a batch and a feature axis, got input {input}"))),
     }
 }
+
+/// An error if a setting that counts something is 0.
+pub(crate) fn at_least_one(what: &str, count: usize) -> Result<()> {
+    if count > 0 {
+        return Ok(());
+    }
+    Err(Error::value(format!("{what} is 0, it must be at least 1")))
+}

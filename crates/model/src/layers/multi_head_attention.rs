@@ -3,7 +3,7 @@
 use super::attention::{causal_mask, three};
 use super::dropout::{check_rate, drop};
 use super::softmax::masked_softmax;
-use super::{Config, Context, Layer, Weights};
+use super::{Config, Context, Layer, Weights, at_least_one};
 use crate::{Constraint, Initializer, Regularizer, config};
 use ibex_core::{Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
@@ -182,10 +182,8 @@ impl Layer for MultiHeadAttention {
             return Err(Error::unsupported(format!("attention_axes {axes:?}: only attention along axis 1 is built")));
         }
         let (heads, values) = (self.num_heads, self.value_width());
-        if heads == 0 || self.key_dim == 0 || values == 0 {
-            let text = format!("num_heads {heads}, key_dim {} and value_dim {values} must be positive", self.key_dim);
-            return Err(Error::value(text));
-        }
+        let counts = [("num_heads", heads), ("key_dim", self.key_dim), ("value_dim", values)];
+        counts.into_iter().try_for_each(|(what, count)| at_least_one(what, count))?;
         check_rate(self.more.dropout)?;
         self.declare(weights, "query", &query[2..], &[heads, self.key_dim])?;
         self.declare(weights, "key", &key[2..], &[heads, self.key_dim])?;

@@ -320,9 +320,7 @@ macro_rules! recurrent {
                     [_, features] => features,
                     _ => return Err(Error::shape(format!("takes steps (batch, features), got steps {input}"))),
                 };
-                if units == 0 {
-                    return Err(Error::value("units must be at least 1"));
-                }
+                $crate::layers::at_least_one("units", units)?;
                 weights
                     .add("kernel", [features, gates * units], self.kernel_initializer)?
                     .regularized(self.kernel_regularizer)

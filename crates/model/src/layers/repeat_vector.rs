@@ -1,7 +1,6 @@
 //! A vector as a sequence.
 
-use super::convolution::at_least_one;
-use super::{Config, Context, Layer, Weights};
+use super::{Config, Context, Layer, Weights, at_least_one};
 use crate::config;
 use ibex_core::{Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};

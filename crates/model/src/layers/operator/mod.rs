@@ -16,33 +16,12 @@ use serde::{Deserialize, Serialize};
 /// An operation on tensors: what `&x + &y` and `&x * 2.0` make of symbolic tensors, and what the operations in models of Keras become
 /// (`x[:, 0]`, `ops.mean(x, axis=1)`). No weights. As in Keras, masks end here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "Written")]
 pub struct Operator {
     #[serde(flatten)]
     operation: Operation,
     /// Operands that are no inputs, by their position among all operands.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     constants: Vec<(usize, Constant)>,
-}
-
-/// An operator in a file; older files have a number on the left or on the right.
-#[derive(Deserialize)]
-struct Written {
-    #[serde(flatten)]
-    operation: Operation,
-    #[serde(default)]
-    constants: Vec<(usize, Constant)>,
-    left: Option<Constant>,
-    right: Option<Constant>,
-}
-
-impl From<Written> for Operator {
-    fn from(written: Written) -> Self {
-        let mut constants = written.constants;
-        constants.extend(written.left.map(|left| (0, left)));
-        constants.extend(written.right.map(|right| (1, right)));
-        Operator { operation: written.operation, constants }
-    }
 }
 
 impl Operator {

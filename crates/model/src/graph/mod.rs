@@ -107,16 +107,26 @@ impl Node {
         kept.map(|w| (format!("{}/{}", self.name, w.name()), w)).collect()
     }
 
-    /// The numbers of its weights, in the order of [`Node::weights`]: `model.get_layer("dense")?.get_weights()?[0].as_slice::<f32>()`. Not there in
-    /// a browser.
+    /// The numbers of its weights, in the order of [`Node::weights`] but without the states that a stateful layer has there, which are of a run of batches:
+    /// `model.get_layer("dense")?.get_weights()?[0].as_slice::<f32>()`. They are read where they lie; what is yet to be computed, as after an
+    /// [`assign`](ibex_core::Variable::assign) of your own, is computed by the default device. Not there in a browser.
     ///
     /// # Errors
     /// Whatever the device reports.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn get_weights(&self) -> Result<Vec<Data>> {
-        let device = crate::default_device()?;
-        // Numbers that lie on another device are read there.
-        self.kept_weights().into_iter().map(|(_, w)| device.read_now(&w.variable.value())).collect()
+        use ibex_core::graph::Op;
+        let numbers = |weight: &Weight| {
+            let value = weight.variable.value();
+            let elements = value.shape().elements();
+            match value.op() {
+                Op::Constant(numbers) => Ok(Data::clone(&numbers.0)),
+                Op::Full(number) => Ok(Data::from_f64(value.dtype(), &vec![number.to_f64(); elements])),
+                Op::Stored(stored) => ibex_core::backend::block_on(stored.read(0..elements, value.dtype())),
+                _ => crate::default_device()?.read_now(&value),
+            }
+        };
+        self.kept_weights().into_iter().map(|(_, weight)| numbers(weight)).collect()
     }
 
     /// Replaces the numbers of its weights, wherever the layer stands.

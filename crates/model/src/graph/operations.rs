@@ -250,14 +250,16 @@ impl SymbolicTensor {
         self.then(Operation::Pad { pad_width: pads.to_vec(), mode: "constant".into() })
     }
 
-    /// The element at `index` of one axis; the axis goes away.
+    /// The element at `index` of one axis; the axis goes away. Of an axis of any length it must be there in whatever comes: if not, running the model is an
+    /// error.
     #[track_caller]
     pub fn index(&self, axis: isize, index: usize) -> SymbolicTensor {
         let site = Location::caller();
         self.part("index", axis, index, 1, Index::At(isize::try_from(index).unwrap_or(isize::MAX)), site)
     }
 
-    /// `len` elements from `start` on along one axis.
+    /// `len` elements from `start` on along one axis. Of an axis of any length there are fewer where a batch ends before, as with Keras's slices: the shape
+    /// says `len` all the same, and a layer behind that needs all of them reports it when the model runs.
     #[track_caller]
     pub fn narrow(&self, axis: isize, start: usize, len: usize) -> SymbolicTensor {
         let site = Location::caller();

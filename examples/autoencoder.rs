@@ -10,13 +10,13 @@ fn main() -> ibex::Result<()> {
     let (train, test) = (&digits.train.x, &digits.test.x);
 
     // Two models that stand one behind the other in a third: what trains the third trains both.
-    let mut encoder = Sequential::new([28, 28, 1])
+    let encoder = Sequential::new([28, 28, 1])
         .named("encoder")
         .add(Conv2D::new(16, 3).strides(2).padding(Padding::Same).activation(Relu))
         .add(Conv2D::new(32, 3).strides(2).padding(Padding::Same).activation(Relu))
         .add(Flatten::new())
         .add(Dense::new(CODE));
-    let mut decoder = Sequential::new([CODE])
+    let decoder = Sequential::new([CODE])
         .named("decoder")
         .add(Dense::new(7 * 7 * 32).activation(Relu))
         .add(Reshape::new([7, 7, 32]))

@@ -31,7 +31,7 @@ fn main() -> ibex::Result<()> {
     println!("test accuracy: {:.2} %, learning curves in mnist.svg", 100.0 * scores["accuracy"]);
 
     model.save("mnist.safetensors")?;
-    let mut loaded = Model::load("mnist.safetensors")?;
+    let loaded = Model::load("mnist.safetensors")?;
     let (before, after) = (model.predict(&mnist.test.x)?, loaded.predict(&mnist.test.x)?);
     if before.to_vec::<f32>()? != after.to_vec::<f32>()? {
         return Err(ibex::Error::value("the loaded model predicts something else"));

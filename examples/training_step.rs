@@ -62,6 +62,11 @@ fn main() -> ibex::Result<()> {
             epoch + 1
         );
     }
-    println!("steps of the optimizer, which is the model's and is saved with it: {}", model.iterations()?);
+    // Both functions hold the model too; it is saved all the same, with the state of its optimizer.
+    let path = std::env::temp_dir().join("ibex-training-step.safetensors");
+    model.save(&path)?;
+    let loaded = Model::load(&path)?;
+    let right = loaded.predict(&test.x)?.argmax(-1).eq(&test.y).cast(DType::F32).mean(&[]).item::<f32>()?;
+    println!("saved and loaded again: {:.2} %, after {} steps of the optimizer", 100.0 * right, loaded.iterations()?);
     Ok(())
 }

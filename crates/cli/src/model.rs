@@ -216,7 +216,7 @@ pub fn predict(args: lexopt::Parser) -> Result<bool, Failure> {
     if !arrays::is_written(output) {
         return Err(Failure::Usage(format!("--output {}: predictions go to .npy or .npz", output.display())));
     }
-    let mut model = options.model()?;
+    let model = options.model()?;
     let inputs = arrays::inputs(&model, &options.inputs, options.examples.target.as_deref())?;
     let outputs = model.predict_all(Predict::new(inputs).batch_size(options.batch_size.unwrap_or(32)))?;
     let names = model.output_names();

@@ -1,9 +1,9 @@
-//! Files that are written whole or not at all.
+//! Files that are written whole or not at all, and what files are by their first bytes.
 
 use ibex_core::{Error, Result};
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufWriter, ErrorKind};
+use std::io::{self, BufWriter, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// The error for a file or folder that the system would not let us use: what was tried, where, why, and what to do.
@@ -20,6 +20,54 @@ pub fn failed(action: &str, path: &Path, error: &io::Error) -> Error {
         ErrorKind::Unsupported => Error::unsupported(message),
         ErrorKind::OutOfMemory => Error::out_of_memory(message),
         _ => Error::io(message),
+    }
+}
+
+/// What a file of a model or of weights is, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A zip archive with something in it: `.keras`, `.npz`.
+    Zip,
+    /// `.h5`
+    Hdf5,
+    /// Text that begins as a JSON object does.
+    Json,
+    /// Something else, as `.safetensors`, which begin with a length.
+    Other,
+}
+
+impl Kind {
+    /// The first bytes of every [`Kind::Zip`].
+    pub const ZIP: &[u8] = b"PK\x03\x04";
+
+    /// The first bytes of every [`Kind::Hdf5`].
+    pub const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+
+    /// Of contents, of which the beginning is enough.
+    ///
+    /// ```
+    /// use ibex_data::io::Kind;
+    /// assert_eq!(Kind::of(br#"{"class_name": "Sequential"}"#), Kind::Json);
+    /// ```
+    pub fn of(start: &[u8]) -> Kind {
+        match start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start() {
+            _ if start.starts_with(Kind::ZIP) => Kind::Zip,
+            _ if start.starts_with(Kind::HDF5) => Kind::Hdf5,
+            // As the length of a file of safetensors this would be more than any has.
+            [b'{', b'"' | b' ' | b'\n' | b'\r' | b'\t', ..] => Kind::Json,
+            _ => Kind::Other,
+        }
+    }
+
+    /// Of a file.
+    ///
+    /// # Errors
+    /// `Io` if it can not be read.
+    pub fn of_file(path: impl AsRef<Path>) -> Result<Kind> {
+        let (path, mut start) = (path.as_ref(), Vec::new());
+        let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
+        read.map_err(|e| failed("read", path, &e))?;
+        Ok(Kind::of(&start))
     }
 }
 

@@ -12,9 +12,9 @@
 //! ```
 
 use crate::hdf5::Group;
-use crate::zip::{MAGIC, Reader, Writer};
+use crate::zip::{Reader, Writer};
 use ibex_core::{Error, Result};
-use ibex_data::io::failed;
+use ibex_data::io::{Kind, failed};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -72,7 +72,7 @@ impl Archive {
     /// # Errors
     /// `Format` if they are damaged or no archive, or something is not there.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Archive> {
-        check(&bytes)?;
+        check(Kind::of(&bytes))?;
         let mut zip = Reader::new(Cursor::new(bytes))?;
         let mut archive = described(&mut zip)?;
         archive.weights = match zip.place(WEIGHTS)? {
@@ -125,23 +125,20 @@ impl Archive {
 }
 
 /// An error if the contents are of something else.
-fn check(start: &[u8]) -> Result<()> {
-    if start.starts_with(crate::hdf5::MAGIC) {
-        let text = "it is an HDF5 file of Keras 2 or of weights, no .keras archive; give it the ending .h5";
-        return Err(Error::format(text));
+fn check(kind: Kind) -> Result<()> {
+    match kind {
+        Kind::Zip => Ok(()),
+        Kind::Hdf5 => {
+            let text = "it is an HDF5 file of Keras 2 or of weights, no .keras archive; give it the ending .h5";
+            Err(Error::format(text))
+        }
+        _ => Err(Error::format("it is no .keras archive: it does not begin as a zip file does")),
     }
-    if !start.starts_with(MAGIC) {
-        return Err(Error::format("it is no .keras archive: it does not begin as a zip file does"));
-    }
-    Ok(())
 }
 
 fn file(path: &Path) -> Result<Archive> {
-    let io = |e| failed("read", path, &e);
-    let mut file = File::open(path).map_err(io)?;
-    let mut start = Vec::new();
-    Read::by_ref(&mut file).take(8).read_to_end(&mut start).map_err(io)?;
-    check(&start)?;
+    check(Kind::of_file(path)?)?;
+    let file = File::open(path).map_err(|e| failed("read", path, &e))?;
     let mut zip = Reader::new(std::io::BufReader::new(file))?;
     let mut archive = described(&mut zip)?;
     archive.weights = match zip.place(WEIGHTS)? {

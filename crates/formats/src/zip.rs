@@ -6,9 +6,6 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// The first bytes of every archive with something in it.
-pub(crate) const MAGIC: &[u8] = b"PK\x03\x04";
-
 /// All that is read of an archive may be this many times its size, or [`MAX_EXPANDED`] if that is more and the archive could be that well compressed.
 const USUAL_EXPANSION: u64 = 8;
 const MAX_EXPANSION: u64 = 1100;

@@ -4,14 +4,13 @@ use crate::graph::Node;
 use crate::layers::{Names, Weight, below, is_keras_layer};
 use crate::model::Model;
 use ibex_core::{DType, Data, Error, Result};
-use ibex_data::io::failed;
-use ibex_formats::hdf5::{self, Dataset, Group};
+use ibex_data::io::{Kind, failed};
+use ibex_formats::hdf5::{Dataset, Group};
 use ibex_formats::keras::Archive;
 use ibex_formats::npy;
 use ibex_formats::weights::{self, legacy};
 use safetensors::SafeTensors;
 use std::collections::{BTreeMap, HashSet};
-use std::io::Read;
 use std::path::Path;
 
 /// A weight of a model that is in its files.
@@ -72,25 +71,20 @@ impl Model {
     }
 
     fn load_weights_file(&mut self, path: &Path) -> Result<()> {
-        let io = |e| failed("read", path, &e);
         if path.is_dir() {
             return self.take_weights(&Archive::open(path)?.weights);
         }
-        let mut start = Vec::new();
-        std::fs::File::open(path).map_err(io)?.take(8).read_to_end(&mut start).map_err(io)?;
-        if start.starts_with(hdf5::MAGIC) {
-            return self.take_weights(&Group::open(path)?);
-        }
-        if is_zip(&start) {
-            if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz")) {
-                return self.take_arrays(npy::open_npz(path)?);
+        match Kind::of_file(path)? {
+            Kind::Hdf5 => self.take_weights(&Group::open(path)?),
+            Kind::Zip if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz")) => {
+                self.take_arrays(npy::open_npz(path)?)
             }
-            return match Archive::open(path) {
+            Kind::Zip => match Archive::open(path) {
                 Ok(archive) => self.take_weights(&archive.weights),
                 Err(error) => self.take_arrays(npy::open_npz(path).map_err(|_| error)?),
-            };
+            },
+            _ => self.take_safetensors(&std::fs::read(path).map_err(|e| failed("read", path, &e))?),
         }
-        self.take_safetensors(&std::fs::read(path).map_err(io)?)
     }
 
     /// [`Model::load_weights`] of a file's contents.
@@ -98,16 +92,14 @@ impl Model {
     /// # Errors
     /// As [`Model::load_weights`].
     pub fn load_weights_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        if bytes.starts_with(hdf5::MAGIC) {
-            return self.take_weights(&Group::from_bytes(bytes.to_vec())?);
-        }
-        if is_zip(bytes) {
-            return match Archive::from_bytes(bytes.to_vec()) {
+        match Kind::of(bytes) {
+            Kind::Hdf5 => self.take_weights(&Group::from_bytes(bytes.to_vec())?),
+            Kind::Zip => match Archive::from_bytes(bytes.to_vec()) {
                 Ok(archive) => self.take_weights(&archive.weights),
                 Err(error) => self.take_arrays(npy::npz_from_bytes(bytes).map_err(|_| error)?),
-            };
+            },
+            _ => self.take_safetensors(bytes),
         }
-        self.take_safetensors(bytes)
     }
 
     /// All weights that are in files, in the order of layers; shared ones once. Within a layer those that training changes come first, as in Keras.
@@ -247,10 +239,6 @@ fn take<'m>(pairs: impl Iterator<Item = (&'m Placed<'m>, String, &'m Dataset)>) 
     let pairs: Vec<_> = pairs.collect();
     pairs.iter().try_for_each(|(own, path, dataset)| own.check(path, dataset))?;
     pairs.iter().try_for_each(|(own, _, dataset)| own.set(dataset))
-}
-
-fn is_zip(start: &[u8]) -> bool {
-    start.starts_with(b"PK\x03\x04")
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -30,9 +30,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-/// The first bytes of every HDF5 file.
-pub const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
-
 /// A group of a file, or the whole file.
 #[derive(Debug, Default)]
 pub struct Group {

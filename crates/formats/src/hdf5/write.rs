@@ -1,9 +1,10 @@
 //! Writing: old-style groups and contiguous arrays, as Keras does it. The tree goes first, as its size does not depend on any number; the
 //! numbers follow, one array after another. Names are those of the HDF5 File Format Specification, version 2.
 
-use super::{Attribute, Dataset, Group, MAGIC};
+use super::{Attribute, Dataset, Group};
 use crate::elements::{Encoding, encode};
 use ibex_core::{DType, Error, Result};
+use ibex_data::io::Kind;
 use std::collections::HashMap;
 use std::io::Write;
 
@@ -72,7 +73,7 @@ pub(super) fn plan(root: &Group) -> Result<Plan<'_>> {
         size = end;
     }
 
-    let mut superblock = MAGIC.to_vec();
+    let mut superblock = Kind::HDF5.to_vec();
     superblock.extend([0, 0, 0, 0, 0, 8, 8, 0]);
     superblock.extend((LEAF_K as u16).to_le_bytes());
     superblock.extend((INTERNAL_K as u16).to_le_bytes());

@@ -145,7 +145,8 @@ pub trait Loss: Debug + Send + Sync + 'static {
     /// If it can not be written to a file.
     fn config(&self) -> Result<Config>;
 
-    /// Looks at its settings before a model is trained or evaluated with it.
+    /// Looks at its settings when [`Model::compile`](crate::Model::compile) is given it, and before a model is trained or evaluated with it; by default
+    /// all are good.
     ///
     /// # Errors
     /// `Value` naming the one that is out of its domain.

@@ -75,7 +75,8 @@ pub trait Metric: Debug + Send + Sync + 'static {
         Ok(Config::new())
     }
 
-    /// Looks at its settings before a model is trained or evaluated with it.
+    /// Looks at its settings when [`Model::compile`](crate::Model::compile) is given it, and before a model is trained or evaluated with it; by default
+    /// all are good.
     ///
     /// # Errors
     /// `Value` naming the one that is out of its domain.

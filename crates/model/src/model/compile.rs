@@ -7,7 +7,7 @@ use crate::metrics::{IntoMetrics, Metric, Totals};
 use crate::optimizers::{LossScale, LossScaleOptimizer, Optimizer, RMSprop, State, Trained};
 use ibex_core::{DType, Error, Result, Shape, Tensor, Variable};
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What `compile` sets.
 #[derive(Debug)]
@@ -67,6 +67,16 @@ impl Training {
     }
 }
 
+/// Losses and metrics as a model shares them with its programs, if their settings are good.
+fn checked(
+    losses: Vec<Box<dyn Loss>>,
+    metrics: Vec<Box<dyn Metric>>,
+) -> Result<(Vec<Arc<dyn Loss>>, Vec<Arc<dyn Metric>>)> {
+    losses.iter().try_for_each(|l| l.check().map_err(|e| e.context(format!("loss {}", l.class_name()))))?;
+    metrics.iter().try_for_each(|m| m.check().map_err(|e| e.context(format!("metric {}", m.name()))))?;
+    Ok((losses.into_iter().map(Arc::from).collect(), metrics.into_iter().map(Arc::from).collect()))
+}
+
 impl Model {
     /// Sets the optimizer, the loss and the metrics. One loss is for all outputs; a tuple has one for each. Metrics are one kind in an array, or several
     /// in a tuple, and look at every output unless they are [of](Metric::of) one. Where a layer computes in `f16`, the optimizer becomes a [`LossScaleOptimizer`] if it is none.
@@ -82,9 +92,8 @@ impl Model {
         metrics: impl IntoMetrics,
     ) -> Result<()> {
         let site = Location::caller();
-        let losses = losses.into_losses().into_iter().map(Arc::from).collect();
-        let metrics = metrics.into_metrics().into_iter().map(Arc::from).collect();
-        let compiled = self.compile_shared(self.scaled(Box::new(optimizer)), losses, metrics);
+        let given = checked(losses.into_losses(), metrics.into_metrics());
+        let compiled = given.and_then(|(l, m)| self.compile_shared(self.scaled(Box::new(optimizer)), l, m));
         compiled.map_err(|e| in_user_code(e, site))
     }
 
@@ -114,8 +123,10 @@ impl Model {
             (None, Some(w)) => (w.losses.clone(), w.metrics.clone()),
             (None, None) => (Vec::new(), Vec::new()),
         };
-        let losses = losses.map_or(old_losses, |all| all.into_iter().map(Arc::from).collect());
-        let metrics = metrics.map_or(old_metrics, |all| all.into_iter().map(Arc::from).collect());
+        let (no_losses, no_metrics) = (losses.is_none(), metrics.is_none());
+        let (new_losses, new_metrics) = checked(losses.unwrap_or_default(), metrics.unwrap_or_default())?;
+        let losses = if no_losses { old_losses } else { new_losses };
+        let metrics = if no_metrics { old_metrics } else { new_metrics };
         if losses.is_empty() {
             return Err(match waiting {
                 Some(w) => w.error.clone().context("recompile: give the loss"),
@@ -237,7 +248,7 @@ impl Model {
             scaling,
         });
         self.uncompiled = None;
-        self.plans.clear();
+        self.plans = Mutex::default();
         Ok(())
     }
 

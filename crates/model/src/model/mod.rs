@@ -29,7 +29,7 @@ use crate::policy::DTypePolicy;
 use ibex_core::{DType, Data, Device, Error, Plan, Result, Shape, Tensor, Variable, random};
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Shapes and element types of a program's arguments.
 type Specs = Vec<(Shape, DType)>;
@@ -65,13 +65,13 @@ pub struct Model {
     /// Epochs of training so far, which number the orders of shuffling.
     epochs: u32,
     broken: Option<Error>,
-    device: Option<Device>,
+    device: OnceLock<Device>,
     /// `u32 (2,)`: the seed and the number of training steps, the key of all random numbers.
     key: OnceLock<Variable>,
     pub(crate) training: Option<Training>,
     /// Why a loaded model could not be compiled, and what of its settings is known.
     uncompiled: Option<compile::Uncompiled>,
-    plans: HashMap<(step::Kind, Specs), Arc<Plan>>,
+    plans: Mutex<HashMap<(step::Kind, Specs), Arc<Plan>>>,
     /// The model as a layer of others.
     layer: OnceLock<Instance>,
 }
@@ -105,11 +105,11 @@ impl Model {
             policy: DTypePolicy::default(),
             epochs: 0,
             broken: None,
-            device: None,
+            device: OnceLock::new(),
             key: OnceLock::new(),
             training: None,
             uncompiled: None,
-            plans: HashMap::new(),
+            plans: Mutex::default(),
             layer: OnceLock::new(),
         }
     }
@@ -119,7 +119,7 @@ impl Model {
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self.key = OnceLock::new();
-        self.plans.clear();
+        self.plans = Mutex::default();
         if let Err(error) = self.graph.draw(Draw::Again(seed, 0)) {
             self.broken.get_or_insert(error);
         }
@@ -133,7 +133,7 @@ impl Model {
     pub fn dtype_policy(mut self, policy: DTypePolicy) -> Self {
         self.policy = policy;
         self.leave_uncompiled(Error::model("the dtype policy was changed after compile; compile the model again"));
-        self.plans.clear();
+        self.plans = Mutex::default();
         self
     }
 
@@ -148,8 +148,8 @@ impl Model {
     /// The device to run on; the default device if this is not called.
     #[must_use]
     pub fn on(mut self, device: &Device) -> Self {
-        self.device = Some(device.clone());
-        self.plans.clear();
+        self.device = device.clone().into();
+        self.plans = Mutex::default();
         self
     }
 
@@ -160,7 +160,7 @@ impl Model {
     #[allow(clippy::should_implement_trait, reason = "Keras's name")]
     pub fn add(mut self, layer: impl Into<Instance>) -> Self {
         let site = Location::caller();
-        self.plans.clear();
+        self.plans = Mutex::default();
         if self.broken.is_none()
             && let Err(error) = self.try_add(layer.into(), site)
         {
@@ -307,7 +307,7 @@ impl Model {
         self.weights().map(|w| w.variable.shape().elements()).sum()
     }
 
-    /// The numbers of all weights, in the order of [`Model::weights`]. Not there in a browser.
+    /// The numbers of all weights, in the order of [`Model::weights`], read or computed by the model's device. Not there in a browser.
     ///
     /// # Errors
     /// Whatever the device reports.
@@ -341,7 +341,7 @@ impl Model {
 
     /// The device it runs on.
     pub(crate) fn open(&self) -> Result<Device> {
-        self.device.clone().map_or_else(default_device, Ok)
+        self.device.get().cloned().map_or_else(default_device, Ok)
     }
 
     pub(crate) fn key(&self) -> Result<Variable> {

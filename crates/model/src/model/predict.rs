@@ -86,7 +86,7 @@ impl Model {
     /// If the inputs do not fit the model; `Model` if there are several outputs; whatever the device reports.
     #[cfg(not(target_arch = "wasm32"))]
     #[track_caller]
-    pub fn predict(&mut self, inputs: impl Into<Predict>) -> Result<Tensor> {
+    pub fn predict(&self, inputs: impl Into<Predict>) -> Result<Tensor> {
         let site = Location::caller();
         ibex_core::backend::block_on(self.predict_async(inputs)).map_err(|e| in_user_code(e, site))
     }
@@ -97,7 +97,7 @@ impl Model {
     /// As [`Model::predict`].
     #[cfg(not(target_arch = "wasm32"))]
     #[track_caller]
-    pub fn predict_all(&mut self, inputs: impl Into<Predict>) -> Result<Vec<Tensor>> {
+    pub fn predict_all(&self, inputs: impl Into<Predict>) -> Result<Vec<Tensor>> {
         let site = Location::caller();
         ibex_core::backend::block_on(self.predict_all_async(inputs)).map_err(|e| in_user_code(e, site))
     }
@@ -108,7 +108,7 @@ impl Model {
     /// As [`Model::predict`].
     #[cfg(not(target_arch = "wasm32"))]
     #[track_caller]
-    pub fn predict_on_batch(&mut self, inputs: impl Tensors) -> Result<Vec<Tensor>> {
+    pub fn predict_on_batch(&self, inputs: impl Tensors) -> Result<Vec<Tensor>> {
         self.predict_all(Predict::new(inputs).batch_size(usize::MAX))
     }
 
@@ -116,7 +116,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::predict`].
-    pub async fn predict_async(&mut self, inputs: impl Into<Predict>) -> Result<Tensor> {
+    pub async fn predict_async(&self, inputs: impl Into<Predict>) -> Result<Tensor> {
         self.check()?;
         let names = self.output_names();
         if names.len() > 1 {
@@ -130,7 +130,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::predict`].
-    pub async fn predict_all_async(&mut self, inputs: impl Into<Predict>) -> Result<Vec<Tensor>> {
+    pub async fn predict_all_async(&self, inputs: impl Into<Predict>) -> Result<Vec<Tensor>> {
         self.check()?;
         let Predict { inputs, batch_size, steps, verbose } = inputs.into();
         if batch_size == 0 {

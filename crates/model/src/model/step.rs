@@ -2,12 +2,12 @@
 
 use super::Model;
 use super::compile::{Scaling, Training, Watched};
-use crate::graph::Masked;
+use crate::graph::{Masked, Node};
 use crate::layers::{Pass, floats_as};
 use crate::losses;
 use crate::metrics::Batch;
-use ibex_core::{DType, Error, Function, Plan, Result, Shape, Tensor};
-use std::sync::Arc;
+use ibex_core::{DType, Error, Function, Plan, Result, Shape, Tensor, Variable};
+use std::sync::{Arc, PoisonError};
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,16 +22,19 @@ pub(crate) enum Kind {
 
 impl Model {
     /// The compiled program for arguments of the given shapes, traced now if it is not there.
-    pub(crate) fn plan(&mut self, kind: Kind, specs: &[(Shape, DType)]) -> Result<Arc<Plan>> {
+    pub(crate) fn plan(&self, kind: Kind, specs: &[(Shape, DType)]) -> Result<Arc<Plan>> {
         let at = (kind, specs.to_vec());
-        if let Some(plan) = self.plans.get(&at) {
-            return Ok(plan.clone());
+        // A map of plans is whole whatever a panicking thread did with it.
+        let plans = || self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = plans().get(&at).cloned();
+        if let Some(plan) = known {
+            return Ok(plan);
         }
         let device = self.open()?;
         // Plans belong to a device: what is the default later no longer matters.
-        self.device = Some(device.clone());
+        let device = self.device.get_or_init(|| device);
         let key = self.key()?;
-        let plan = Plan::trace(&device, specs, |args| {
+        let plan = Plan::trace(device, specs, |args| {
             let key_value = key.value();
             let mut pass = Pass::new(kind == Kind::Train, self.policy, &key_value);
             let (inputs, rest) = args.split_at(self.graph.inputs.len());
@@ -49,13 +52,14 @@ impl Model {
             Ok(vec![])
         })?;
         let plan = Arc::new(plan);
-        self.plans.insert(at, plan.clone());
+        plans().insert(at, plan.clone());
         Ok(plan)
     }
 
     /// The model's (first) output for `x` as a tensor: for functions of your own, or for its gradients. It has the compute type of the last layer. Terms
     /// that layers add to the loss are left out. With `training`, each call (or run of the [`Function`] that makes it) has other random numbers. A
-    /// function that is called later can share the model by an [`Arc`]; [`Model::minimize`] trains it there.
+    /// function that is called later can share the model by an [`Arc`]; [`Model::minimize`] trains it there. Meanwhile the model can predict, and be saved;
+    /// where more is wanted, `Arc::into_inner(model)` gives it back once all such functions are dropped.
     ///
     /// # Errors
     /// If the input does not fit the model.
@@ -73,13 +77,32 @@ impl Model {
         let key = self.key()?;
         let key_value = key.value();
         let inputs: Vec<Tensor> = inputs.iter().zip(self.inputs()).map(|(x, input)| x.cast(input.dtype())).collect();
+        let before = self.values(&key);
         let outputs = self.forward(&inputs, &mut Pass::new(training, self.policy, &key_value))?;
         if training {
-            let next = next_step(&key_value);
-            // Outside of a function the count is computed now, for it would be an ever longer sum.
-            key.assign(if Function::is_traced() { next } else { self.open()?.eval(&[next])?.remove(0) })?;
+            key.assign(next_step(&key_value))?;
+        }
+        if !Function::is_traced() {
+            self.settle(before)?;
         }
         Ok(outputs.into_iter().map(|(y, _)| y).collect())
+    }
+
+    /// The key and all that layers keep, with their values.
+    fn values(&self, key: &Variable) -> Vec<(Variable, Tensor)> {
+        let kept = self.graph.nodes.iter().flat_map(Node::weights).map(|weight| &weight.variable);
+        kept.chain([key]).map(|variable| (variable.clone(), variable.value())).collect()
+    }
+
+    /// Computes now what has another value than before: the next call would add to what is not computed yet, and so on without an end.
+    fn settle(&self, before: Vec<(Variable, Tensor)>) -> Result<()> {
+        let now = before.into_iter().map(|(variable, old)| (variable.value(), variable, old));
+        let (values, changed): (Vec<_>, Vec<_>) =
+            now.filter(|(new, _, old)| new.id() != old.id()).map(|(new, variable, _)| (new, variable)).unzip();
+        if values.is_empty() {
+            return Ok(());
+        }
+        changed.iter().zip(self.open()?.eval(&values)?).try_for_each(|(variable, value)| variable.assign(value))
     }
 
     /// One step of the optimizer that [`Model::compile`] set, down the gradient of a scalar loss: for training steps of your own, inside of a
@@ -105,6 +128,11 @@ impl Model {
     /// let before: f32 = step.call(&[&x, &y])?[0].item()?;
     /// assert!(step.call(&[&x, &y])?[0].item::<f32>()? < before);
     /// assert_eq!(model.iterations()?, 2);
+    ///
+    /// // The function has the model too: without it, the model is one's own again.
+    /// drop(step);
+    /// let mut model = Arc::into_inner(model).ok_or_else(|| ibex::Error::value("it is shared"))?;
+    /// model.fit((&x, &y), Fit::epochs(1).verbose(0))?;
     /// # Ok(())
     /// # }
     /// ```

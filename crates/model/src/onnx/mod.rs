@@ -55,7 +55,7 @@ impl Model {
     /// `Value` if the path does not end in `.onnx`; as [`Model::to_onnx`]; `Io` if the file system refuses, in which case an old file is intact.
     #[cfg(not(target_arch = "wasm32"))]
     #[doc(alias = "onnx")]
-    pub fn export(&mut self, path: impl AsRef<Path>) -> Result<()> {
+    pub fn export(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let context = |e: Error| e.context(format!("can not export to {}", path.display()));
         if path.extension().is_none_or(|e| e != "onnx") {
@@ -70,7 +70,7 @@ impl Model {
     /// # Errors
     /// `Unsupported` for what ONNX can not say, naming the layer: random numbers, state that changes with every prediction, axes of any length but
     /// that of the batch, lengths that are no linear function of its size, more than 2 GB; whatever the device reports.
-    pub async fn to_onnx(&mut self) -> Result<Vec<u8>> {
+    pub async fn to_onnx(&self) -> Result<Vec<u8>> {
         self.check()?;
         let traced = Traced::of(self)?;
         let (mut weights, mut stored) = (Weights::new(), HashMap::new());

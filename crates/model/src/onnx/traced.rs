@@ -87,7 +87,7 @@ struct One {
 }
 
 impl Traced {
-    pub fn of(model: &mut Model) -> Result<Traced> {
+    pub fn of(model: &Model) -> Result<Traced> {
         let inputs = model.inputs().iter().zip(model.input_names());
         if let Some((_, name)) = inputs.into_iter().find(|(input, _)| input.shape().contains(&Shape::ANY)) {
             return Err(Error::unsupported(format!(
@@ -109,7 +109,7 @@ impl Traced {
         tried
     }
 
-    fn for_sizes(model: &mut Model, sizes: &[usize]) -> Result<Traced> {
+    fn for_sizes(model: &Model, sizes: &[usize]) -> Result<Traced> {
         let all: Vec<One> = sizes.iter().map(|&size| trace(model, size)).collect::<Result<_>>()?;
         let (first, others) = (&all[0], &all[1..]);
         let outputs = model.outputs().len();
@@ -215,7 +215,7 @@ fn owners(one: &One, model_outputs: usize) -> Vec<Option<usize>> {
     owners
 }
 
-fn trace(model: &mut Model, batch: usize) -> Result<One> {
+fn trace(model: &Model, batch: usize) -> Result<One> {
     let specs: Vec<(Shape, DType)> =
         model.inputs().iter().map(|i| ([&[batch], &i.shape()[..]].concat().into(), i.dtype())).collect();
     let key = model.key()?;

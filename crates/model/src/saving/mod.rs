@@ -12,9 +12,8 @@ pub(crate) use native::{graph_config, nested_from_config};
 
 use crate::model::Model;
 use ibex_core::Result;
-use ibex_data::io::failed;
+use ibex_data::io::{Kind, failed};
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 /// How a model is loaded, where [`Model::load`] needs to know more than the file says.
@@ -31,29 +30,6 @@ use std::path::Path;
 #[derive(Clone, Debug, Default)]
 pub struct Load {
     shapes: BTreeMap<String, Vec<usize>>,
-}
-
-/// What a file is, by its first bytes.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Keras,
-    Hdf5,
-    /// An architecture without weights.
-    Json,
-    Native,
-}
-
-impl Kind {
-    fn of(start: &[u8]) -> Kind {
-        let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
-        match start {
-            _ if start.starts_with(b"PK\x03\x04") => Kind::Keras,
-            _ if start.starts_with(b"\x89HDF\r\n\x1a\n") => Kind::Hdf5,
-            // In our own files the length of a header comes first: as one, this would be more than any file has.
-            [b'{', b'"' | b' ' | b'\n' | b'\r' | b'\t', ..] => Kind::Json,
-            _ => Kind::Native,
-        }
-    }
 }
 
 impl Load {
@@ -84,37 +60,17 @@ impl Load {
     }
 
     fn read(&self, path: &Path) -> Result<Model> {
-        let io = |e| failed("read", path, &e);
-        if path.is_dir() {
-            return self.keras(path);
+        // A folder is an archive that was unpacked.
+        match if path.is_dir() { Kind::Zip } else { Kind::of_file(path)? } {
+            // Of files of Keras weights are read one after another.
+            #[cfg(feature = "keras")]
+            Kind::Zip => Model::from_archive(ibex_formats::keras::Archive::open(path)?, self),
+            #[cfg(feature = "keras")]
+            Kind::Hdf5 => Model::from_hdf5(&ibex_formats::hdf5::Group::open(path)?, self),
+            Kind::Json | Kind::Other => self.bytes(&std::fs::read(path).map_err(|e| failed("read", path, &e))?),
+            #[cfg(not(feature = "keras"))]
+            _ => Err(without_keras()),
         }
-        let mut start = Vec::new();
-        std::fs::File::open(path).map_err(io)?.take(8).read_to_end(&mut start).map_err(io)?;
-        match Kind::of(&start) {
-            Kind::Native | Kind::Json => self.bytes(&std::fs::read(path).map_err(io)?),
-            _ => self.keras(path),
-        }
-    }
-
-    /// A file of Keras, whose weights are read one after another.
-    #[cfg(feature = "keras")]
-    fn keras(&self, path: &Path) -> Result<Model> {
-        use ibex_formats::{hdf5::Group, keras::Archive};
-        if path.is_dir() {
-            return Model::from_archive(Archive::open(path)?, self);
-        }
-        let mut start = Vec::new();
-        let io = |e| failed("read", path, &e);
-        std::fs::File::open(path).map_err(io)?.take(8).read_to_end(&mut start).map_err(io)?;
-        match Kind::of(&start) {
-            Kind::Hdf5 => Model::from_hdf5(&Group::open(path)?, self),
-            _ => Model::from_archive(Archive::open(path)?, self),
-        }
-    }
-
-    #[cfg(not(feature = "keras"))]
-    fn keras(&self, _path: &Path) -> Result<Model> {
-        Err(without_keras())
     }
 
     /// [`Model::from_bytes`].
@@ -123,9 +79,9 @@ impl Load {
     /// As [`Model::load`].
     pub fn bytes(&self, bytes: &[u8]) -> Result<Model> {
         match Kind::of(bytes) {
-            Kind::Native => Model::from_native(bytes),
+            Kind::Other => Model::from_native(bytes),
             #[cfg(feature = "keras")]
-            Kind::Keras => Model::from_archive(ibex_formats::keras::Archive::from_bytes(bytes.to_vec())?, self),
+            Kind::Zip => Model::from_archive(ibex_formats::keras::Archive::from_bytes(bytes.to_vec())?, self),
             #[cfg(feature = "keras")]
             Kind::Hdf5 => Model::from_hdf5(&ibex_formats::hdf5::Group::from_bytes(bytes.to_vec())?, self),
             Kind::Json => match std::str::from_utf8(bytes) {
@@ -157,7 +113,7 @@ impl Model {
     /// # Errors
     /// If a layer can not be written; `Io` if the file system refuses, in which case an old file is intact.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn save(&mut self, path: impl AsRef<Path>) -> Result<()> {
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let saved = match ending(path).as_deref() {
             #[cfg(feature = "keras")]

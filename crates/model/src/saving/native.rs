@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::sync::Arc;
 
-/// Raised when a file of this version could not be read by an older program.
+/// Raised when an older program could not read a file of this version, or this program reads none of the version before.
 const VERSION: u32 = 2;
 
 /// What is said of files of weights.
@@ -41,6 +41,12 @@ struct Header {
     dtype_policy: DTypePolicy,
     graph: GraphHeader,
     compile: Option<CompileHeader>,
+}
+
+/// What the headers of all versions have.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -245,7 +251,7 @@ impl Model {
     ///
     /// # Errors
     /// If a layer can not be written; whatever the device reports.
-    pub async fn to_bytes(&mut self) -> Result<Vec<u8>> {
+    pub async fn to_bytes(&self) -> Result<Vec<u8>> {
         self.check()?;
         let device = self.open()?;
         let mut tensors: BTreeMap<String, (Shape, Data)> = BTreeMap::new();
@@ -338,7 +344,7 @@ impl Model {
     }
 
     /// Everything that is saved, by name.
-    fn state(&mut self) -> Result<Vec<(String, Variable)>> {
+    fn state(&self) -> Result<Vec<(String, Variable)>> {
         let mut state = vec![("random_key".to_string(), self.key()?)];
         state.extend(self.named_weights().into_iter().map(|(name, w)| (format!("layers/{name}"), w.variable.clone())));
         if let Some(t) = &self.training {
@@ -348,7 +354,7 @@ impl Model {
         Ok(state)
     }
 
-    fn restore(&mut self, tensors: &BTreeMap<&str, TensorView>) -> Result<()> {
+    fn restore(&self, tensors: &BTreeMap<&str, TensorView>) -> Result<()> {
         let compiled = self.training.is_some();
         let state = self.state()?;
         let mut found = Vec::new();
@@ -411,12 +417,18 @@ fn open(bytes: &[u8]) -> Result<(Header, SafeTensors<'_>)> {
     if format!("{actual:08x}") != sum {
         return Err(damaged(format!("its checksum is {actual:08x}, it should be {sum}; use a good copy")));
     }
-    let header: Header = serde_json::from_str(header).map_err(damaged)?;
-    if header.version > VERSION {
-        let text = format!("the file has version {}, this program reads up to {VERSION}; update it", header.version);
+    // The rest has another form in another version.
+    let Versioned { version } = serde_json::from_str(header).map_err(damaged)?;
+    if version != VERSION {
+        let advice = match version > VERSION {
+            true => "update it",
+            false => "make the model, then take the file's weights by `load_weights`",
+        };
+        let text =
+            format!("the file has version {version} of Ibex's format, this program reads version {VERSION}; {advice}");
         return Err(Error::unsupported(text));
     }
-    Ok((header, file))
+    Ok((serde_json::from_str(header).map_err(damaged)?, file))
 }
 
 /// The tensors of a file by name.
@@ -461,4 +473,25 @@ fn dtype_from(name: &str) -> Result<DType> {
     let all = [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::Bool];
     let found = all.into_iter().find(|d| d.name() == name);
     found.ok_or_else(|| Error::format(format!("unknown element type {name:?} of the model's input")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever else stands in the header of another version.
+    #[test]
+    fn other_versions_are_named() {
+        for (version, advice) in [(1, "take the file's weights by `load_weights`"), (VERSION + 1, "update it")] {
+            let header = format!("{{\"version\":{version},\"layers\":[]}}");
+            let entry = format!("{:08x} {header}", checksum(&header, std::iter::empty()));
+            let none: [(&str, TensorView); 0] = [];
+            let bytes = serialize(none, Some(HashMap::from([(KEY.to_string(), entry)]))).expect("a file");
+            let error = Model::from_bytes(&bytes).expect_err("another version");
+            let text = error.to_string();
+            let versions = format!("version {version} of Ibex's format, this program reads version {VERSION}; ");
+            assert!(text.contains(&versions) && text.contains(advice), "{text}");
+            assert_eq!(error.kind(), ibex_core::ErrorKind::Unsupported);
+        }
+    }
 }

@@ -211,7 +211,7 @@ fn mistakes_are_named() {
         error(Sequential::new([4]).add(Normalization::new().statistics([1.0, 2.0], [1.0, 1.0])))
             .contains("does not fit")
     );
-    let mut model = Sequential::with_dtype([2], DType::I32).add(CategoryEncoding::new(3));
+    let model = Sequential::with_dtype([2], DType::I32).add(CategoryEncoding::new(3));
     let bad = model.predict(&Tensor::from_vec(vec![0, 3], [1, 2])).expect_err("3 is out of range").to_string();
     assert!(bad.contains("number 3 at position 1"), "{bad}");
 }

@@ -66,7 +66,7 @@ fn models_that_are_not_compiled() -> Result<()> {
 #[test]
 fn damaged_files() -> Result<()> {
     let device = &devices()[0];
-    let mut model = classifier(device)?;
+    let model = classifier(device)?;
     let bytes = block_on(model.to_bytes())?;
     assert!(Model::from_bytes(&bytes).is_ok());
     for len in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
@@ -91,7 +91,7 @@ fn damaged_files() -> Result<()> {
 #[test]
 fn files_that_can_not_be_written_or_read() -> Result<()> {
     let folder = Folder::new("unwritable");
-    let mut model = classifier(&devices()[0])?;
+    let model = classifier(&devices()[0])?;
     let path = folder.0.join("none").join("model.safetensors");
     assert!(model.save(&path).is_err_and(|e| e.kind() == ErrorKind::Io && e.to_string().contains("none")));
     assert!(Model::load(&path).is_err_and(|e| e.kind() == ErrorKind::Io && e.to_string().contains("none")));

@@ -38,7 +38,7 @@ fn arithmetic_on_symbolic_tensors() -> Result<()> {
     for device in devices() {
         let (a, b) = (Input::new([2]), Input::new([2]));
         let y = (1.0 - &a) * 2.0 + &a / &b - 0.5;
-        let mut model = Model::new([&a, &b], &y)?.on(&device);
+        let model = Model::new([&a, &b], &y)?.on(&device);
         let (x, z) =
             (Tensor::from_vec(vec![1f32, 2.0, 3.0, 4.0], [2, 2]), Tensor::from_vec(vec![2f32, 4.0, 5.0, 8.0], [2, 2]));
         let got = device.to_vec::<f32>(&model.predict([&x, &z])?)?;
@@ -117,7 +117,7 @@ fn a_frozen_model_inside_of_another() -> Result<()> {
         assert_ne!(base.get_weights()?, frozen);
 
         let bytes = ibex::core::backend::block_on(model.to_bytes())?;
-        let mut loaded = Model::from_bytes(&bytes)?.on(&device);
+        let loaded = Model::from_bytes(&bytes)?.on(&device);
         let (a, b) = (model.predict(&x)?, loaded.predict(&x)?);
         assert_eq!(device.to_vec::<f32>(&a)?, device.to_vec::<f32>(&b)?);
         assert!(loaded.weights().next().is_some_and(|w| w.name() == "dense/kernel"));
@@ -128,8 +128,8 @@ fn a_frozen_model_inside_of_another() -> Result<()> {
 /// The output of a layer in the middle is the output of a model.
 #[test]
 fn features_from_the_middle() -> Result<()> {
-    let mut model = Sequential::new([3]).add(Dense::new(4).activation(Tanh).named("code")).add(Dense::new(2));
-    let mut encoder = Model::new(model.inputs(), model.get_layer("code")?.output())?;
+    let model = Sequential::new([3]).add(Dense::new(4).activation(Tanh).named("code")).add(Dense::new(2));
+    let encoder = Model::new(model.inputs(), model.get_layer("code")?.output())?;
     let x = Tensor::rand([2, 3], 0);
     let code = encoder.predict(&x)?;
     assert_eq!(code.shape()[..], [2, 4]);
@@ -253,7 +253,7 @@ fn seeds_reach_models_inside() -> Result<()> {
 fn weights_of_one_layer() -> Result<()> {
     for device in devices() {
         let body = Dense::new(2).activation(Relu).named("body");
-        let mut model = Sequential::new([3]).on(&device).add(body).add(BatchNormalization::new()).add(Dense::new(1));
+        let model = Sequential::new([3]).on(&device).add(body).add(BatchNormalization::new()).add(Dense::new(1));
         let x = Tensor::ones([4, 3], DType::F32);
         model.predict(&x)?;
         let weights = model.get_layer("body")?.get_weights()?;

@@ -32,7 +32,7 @@ fn batches_of_several_lengths() -> Result<()> {
             assert!(one.iter().zip(&all[2 * i..]).all(|(a, b)| (a - b).abs() < 1e-5));
         }
 
-        let mut loaded = Model::from_bytes(&ibex::core::backend::block_on(model.to_bytes())?)?.on(&device);
+        let loaded = Model::from_bytes(&ibex::core::backend::block_on(model.to_bytes())?)?.on(&device);
         assert_eq!(loaded.summary(), model.summary());
         assert!(loaded.summary().contains("(None, None, 4)"));
         assert_eq!(device.to_vec::<f32>(&loaded.predict(&x)?)?, all);
@@ -46,7 +46,7 @@ fn a_model_of_any_length_inside_of_another() -> Result<()> {
     let inner = reader();
     let (fixed, any) = (Input::new([6, 3]), Input::new((None, 3)));
     let both = Concatenate::new().apply([&inner.apply(&fixed), &inner.apply(&any)]);
-    let mut model = Model::new([&fixed, &any], &both)?;
+    let model = Model::new([&fixed, &any], &both)?;
     assert_eq!(model.output_shape(), &Shape::from([4]));
     let y = model.predict([&Tensor::randn([2, 6, 3], 0), &Tensor::randn([2, 3, 3], 1)])?;
     assert_eq!(y.shape(), &Shape::from([2, 4]));
@@ -55,7 +55,7 @@ fn a_model_of_any_length_inside_of_another() -> Result<()> {
 
 #[test]
 fn predictions_of_several_lengths_make_no_tensor() -> Result<()> {
-    let mut model = Sequential::new((None, 3)).add(Dense::new(2));
+    let model = Sequential::new((None, 3)).add(Dense::new(2));
     assert_eq!(model.predict(&Tensor::zeros([4, 7, 3], DType::F32))?.shape(), &Shape::from([4, 7, 2]));
     assert_eq!(model.predict(&Tensor::zeros([0, 7, 3], DType::F32))?.shape(), &Shape::from([0, 0, 2]));
     let batches = |lengths: [usize; 3]| {

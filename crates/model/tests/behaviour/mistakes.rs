@@ -113,7 +113,7 @@ fn integers_for_an_input_of_floats() -> Result<()> {
             ErrorKind::Value,
             &["predict: x", "16777217 at position 4", "with_dtype(shape, DType::I32)"],
         );
-        let mut whole = Sequential::with_dtype([3], DType::I32).on(&device).add(Embedding::new(5, 2));
+        let whole = Sequential::with_dtype([3], DType::I32).on(&device).add(Embedding::new(5, 2));
         says(whole.predict(&x.cast(DType::F32)), ErrorKind::DType, &["predict", "f32", "takes i32; cast them"]);
     }
     Ok(())

@@ -53,7 +53,7 @@ fn inputs_of_any_length_that_a_layer_does_not_take() {
     reads(built(flat.add(Dense::new(3))), "layer dense (Dense) for input (None, None): its weight kernel would have the shape (None, 3), so the length of that \
         axis can not be None: give it");
     reads(built(row().add(Reshape::new([20]))), "layer reshape (Reshape) for input (None, None, 4): None elements do not fill target shape [20]");
-    let mut model = row().add(MaxPooling1D::new(4)).add(GlobalMaxPooling1D::new());
+    let model = row().add(MaxPooling1D::new(4)).add(GlobalMaxPooling1D::new());
     reads(model.predict(&Tensor::zeros([10, 8, 3], DType::F32)), "predict: inputs have shape (10, 8, 3), the model takes (None, None, 4)");
 }
 

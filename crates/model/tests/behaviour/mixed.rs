@@ -216,7 +216,7 @@ fn saved_training_goes_on() -> Result<()> {
             assert_eq!(dtype(&mut loaded)?, DType::F32, "the last layer has a policy of its own");
         }
         // The policy of the model, too.
-        let mut model = Sequential::new([4]).dtype_policy(MixedBfloat16).add(Dense::new(2));
+        let model = Sequential::new([4]).dtype_policy(MixedBfloat16).add(Dense::new(2));
         let loaded = Model::from_bytes(&block_on(model.to_bytes())?)?.on(&device);
         assert_eq!(loaded.call(&x, false)?.dtype(), DType::BF16);
     }

@@ -255,7 +255,7 @@ fn axes_of_any_length_get_one() -> Result<()> {
 fn files() -> Result<()> {
     let folder = std::env::temp_dir().join(format!("ibex-onnx-files-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
-    let mut model = Sequential::new([4]).add(Dense::new(3));
+    let model = Sequential::new([4]).add(Dense::new(3));
     let (exported, saved) = (folder.join("a.onnx"), folder.join("b.onnx"));
     model.export(&exported)?;
     model.save(&saved)?;

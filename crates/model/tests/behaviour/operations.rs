@@ -15,11 +15,11 @@ fn inputs() -> Result<[Tensor; 2]> {
 fn they_compute_what_tensors_compute() -> Result<()> {
     let [x, z] = inputs()?;
     let path = std::env::temp_dir().join(format!("ibex-operations-{}.keras", std::process::id()));
-    let mut model = all::model()?;
+    let model = all::model()?;
     model.save(&path)?;
     let loaded = Model::load(&path);
     std::fs::remove_file(&path).expect("the file");
-    for mut model in [model, loaded?] {
+    for model in [model, loaded?] {
         let got = model.predict_all([&x, &z])?;
         let want = all::computed(&x, &z);
         assert_eq!(got.len(), want.len());
@@ -58,7 +58,7 @@ fn mistakes_name_the_operation_and_the_line() {
 fn whole_numbers_and_axes_of_any_length() -> Result<()> {
     let words = Input::with_dtype((None, 2), DType::I32);
     let known = words.ne(0).select(&words, SymbolicOperand::from(7));
-    let mut model = Model::new(&words, [&known, &words.narrow(1, 1, 2), &words.max(&[1])])?;
+    let model = Model::new(&words, [&known, &words.narrow(1, 1, 2), &words.max(&[1])])?;
     let x = Tensor::from([[[1, 0], [0, 2], [3, 4]]]);
     let outputs = model.predict_all(&x)?;
     assert_eq!(outputs[0].to_vec::<i32>()?, [1, 7, 7, 2, 3, 4]);

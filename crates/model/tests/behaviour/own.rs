@@ -58,11 +58,11 @@ fn fit() -> Fit<'static> {
 fn training_goes_on_with_a_loss_and_a_metric_of_ones_own() -> Result<()> {
     let folder = Folder::new("own-losses");
     for device in devices() {
-        let (mut first, x, y) = model(&device)?;
+        let (first, x, y) = model(&device)?;
         for file in ["m.safetensors", "m.keras", "m.h5"] {
             let path = folder.0.join(file);
             first.save(&path)?;
-            let mut loaded = Model::load(&path)?.on(&device);
+            let loaded = Model::load(&path)?.on(&device);
             assert_eq!((loaded.iterations()?, loaded.learning_rate()?), (8, 0.02), "{file}");
             // A copy of what is not understood loses nothing.
             let copy = folder.0.join(format!("copy-{file}"));
@@ -215,5 +215,139 @@ fn training_steps_of_ones_own() -> Result<()> {
         }
         assert!((1..6).all(|i| !all[..i].contains(&all[i])), "each call draws anew");
     }
+    Ok(())
+}
+
+/// What a function shares can be saved and can predict, and is one's own again when the function is gone.
+#[test]
+fn a_shared_model_is_saved() -> Result<()> {
+    let folder = Folder::new("own-shared");
+    for device in devices() {
+        let (x, y) = points(32);
+        let model = Arc::new(classifier(&device)?);
+        let trained = model.clone();
+        let step = Function::from_slice(&device, move |args| {
+            let [x, y] = args else { return Err(Error::value("takes x and y")) };
+            let loss = -trained.call(x, true)?.log_softmax(-1).pick(y).mean(&[]);
+            trained.minimize(&loss)?;
+            Ok(vec![loss])
+        });
+        step.call(&[&x, &y])?;
+        for file in ["m.safetensors", "m.keras", "m.h5"] {
+            let path = folder.0.join(file);
+            model.save(&path)?;
+            let loaded = Model::load(&path)?.on(&device);
+            assert_eq!(loaded.iterations()?, 1, "{file}");
+            let both = [loaded.predict(&x)?, model.predict(&x)?].map(|y| device.to_vec::<f32>(&y));
+            let [loaded, own] = both;
+            assert_eq!(loaded?, own?, "{file}");
+        }
+        // Predictions are those of the weights as they are, after more steps too.
+        let before = device.to_vec::<f32>(&model.predict(&x)?)?;
+        step.call(&[&x, &y])?;
+        assert_ne!(device.to_vec::<f32>(&model.predict(&x)?)?, before);
+        let threads: Vec<Result<Vec<f32>>> = std::thread::scope(|scope| {
+            let predict = || model.predict(&x).and_then(|y| device.to_vec(&y));
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(predict)).collect();
+            all.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        let wanted = device.to_vec::<f32>(&model.predict(&x)?)?;
+        assert!(threads.into_iter().all(|got| got.is_ok_and(|got| got == wanted)), "from several threads");
+        drop(step);
+        let mut model = Arc::into_inner(model).expect("it is not shared any more");
+        model.fit((&x, &y), fit())?;
+    }
+    Ok(())
+}
+
+/// What layers keep is computed by every call outside of a function, and does not wait as an ever longer expression.
+#[test]
+fn calls_leave_nothing_behind() -> Result<()> {
+    for device in devices() {
+        let model = Sequential::new([3]).on(&device).add(BatchNormalization::new()).add(Dropout::new(0.5));
+        let x = Tensor::rand([6, 3], 0).eval()?;
+        let trained = model.get_layer("batch_normalization")?.weights()[1].variable.value();
+        for _ in 0..3 {
+            model.call(&x, true)?;
+            for weight in model.weights() {
+                assert!(weight.variable.value().inputs().is_empty(), "{}", weight.name());
+            }
+        }
+        let kept = |name: &str| {
+            let weights = model.get_layer("batch_normalization")?.weights();
+            let weight = weights.iter().find(|w| w.name() == name).expect("a weight");
+            device.to_vec::<f32>(&weight.variable.value())
+        };
+        let means = device.to_vec::<f32>(&x.mean(&[0]))?;
+        let share = 1.0 - 0.99f32.powi(3);
+        assert!(kept("moving_mean")?.iter().zip(means).all(|(got, mean)| (got - mean * share).abs() < 1e-6));
+        // What no layer changed is what it was, so that gradients of what was computed from it can be asked for.
+        let now = model.get_layer("batch_normalization")?.weights()[1].variable.value();
+        assert_eq!(now.id(), trained.id());
+
+        let cell = GRU::new(2).stateful(true).return_sequences(true);
+        let input = Input::new([4, 3]).batches_of(2);
+        let model = Model::new(&input, &cell.apply(&input))?.on(&device);
+        let x = Tensor::rand([2, 4, 3], 1);
+        for _ in 0..2 {
+            model.call(&x, false)?;
+        }
+        let states: Vec<_> = model.layers().iter().flat_map(|node| node.weights()).collect();
+        assert!(states.iter().all(|w| w.variable.value().inputs().is_empty()), "the state of a recurrent layer");
+        let node = &model.layers()[0];
+        assert_eq!(node.get_weights()?, model.get_weights()?, "which is none of its weights");
+        assert_eq!(node.get_weights()?.len() + 1, node.weights().len());
+    }
+    Ok(())
+}
+
+/// A loss that takes no settings at all.
+#[derive(Clone, Debug)]
+struct Refused;
+
+impl Loss for Refused {
+    fn class_name(&self) -> &'static str {
+        "Refused"
+    }
+    fn config(&self) -> Result<Config> {
+        Ok(Config::new())
+    }
+    fn check(&self) -> Result<()> {
+        Err(Error::value("factor must be positive"))
+    }
+    fn call(&self, _y_true: &Tensor, y_pred: &Tensor) -> Result<Tensor> {
+        Ok(y_pred.mean(&[-1]))
+    }
+}
+
+impl Metric for Refused {
+    fn name(&self) -> String {
+        "refused".into()
+    }
+    fn check(&self) -> Result<()> {
+        Err(Error::value("share must be positive"))
+    }
+}
+
+/// By `compile`, which then changes nothing.
+#[test]
+fn settings_are_looked_at_first() -> Result<()> {
+    let mut model = classifier(&devices()[0])?;
+    let texts = [
+        model.compile(SGD::new(0.1), Refused, ()),
+        model.recompile(None, Some(Refused.into_losses()), None),
+        model.compile(SGD::new(0.1), MeanSquaredError::new(), Metric::weighted(Refused)),
+    ];
+    let wanted = [
+        "loss Refused: factor must be positive",
+        "loss Refused: factor must be positive",
+        "metric weighted_refused: share must be positive",
+    ];
+    for (got, wanted) in texts.into_iter().zip(wanted) {
+        let text = got.expect_err("it is refused").to_string();
+        assert!(text.contains(wanted), "{text}");
+    }
+    let (x, y) = points(8);
+    assert!(model.evaluate((&x, &y), 8)?.get("accuracy").is_some(), "it is as it was");
     Ok(())
 }

@@ -141,7 +141,7 @@ fn numbers(x: &Tensor) -> Result<Data> {
 }
 
 /// Batches of 1, 2 and 5 samples, or of the one size that there is.
-fn write(mut example: Example, folder: &Path) -> Result<usize> {
+fn write(example: Example, folder: &Path) -> Result<usize> {
     let path = folder.join(format!("{}.onnx", example.name));
     if path.exists() {
         return Err(ibex::Error::value("there is a model of this name already"));

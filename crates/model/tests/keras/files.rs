@@ -80,7 +80,7 @@ struct Trained {
 fn training_goes_on() -> Result<()> {
     let wanted: Trained = read("trained.json");
     let folder = Folder::new("keras-training");
-    let mut first = Model::load(path("trained.keras"))?;
+    let first = Model::load(path("trained.keras"))?;
     let (keras, h5) = (folder.0.join("again.keras"), folder.0.join("again.h5"));
     first.save(&keras)?;
     first.save(&h5)?;
@@ -169,7 +169,7 @@ fn layers_of_ones_own() -> Result<()> {
         "{error}"
     );
     layers::register::<Doubled>("Doubled");
-    let mut model = Model::from_json(&text)?;
+    let model = Model::from_json(&text)?;
     let y = model.predict(&Tensor::ones([1, 4], DType::F32))?;
     assert_eq!(y.to_vec::<f32>()?, [2.0; 4]);
     Ok(())
@@ -199,7 +199,7 @@ fn what_is_not_built_is_said() {
 fn lengths_that_the_file_leaves_open() -> Result<()> {
     let layer = r#"{"class_name": "Dense", "config": {"name": "one", "units": 2}, "name": "one", "inbound_nodes": [[["x", 0, 0, {}]]]}"#;
     let text = with_layer(layer).replace("[null, 4]", "[null, null, 4]");
-    let mut open = Model::from_json(&text)?;
+    let open = Model::from_json(&text)?;
     assert_eq!(open.output_shape()[..], [Shape::ANY, 2]);
     assert!(open.to_json()?.replace([' ', '\n'], "").contains(r#""batch_shape":[null,null,4]"#));
     assert_eq!(open.predict(&Tensor::ones([1, 3, 4], DType::F32))?.shape()[..], [1, 3, 2]);

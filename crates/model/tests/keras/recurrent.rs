@@ -179,7 +179,7 @@ fn own_cells() -> Result<()> {
             for layer in pair {
                 let input = Input::new([4, 2]);
                 let y = layer.apply(Masking::new().apply(&input));
-                let mut model = Model::new(&input, &y)?.on(&device);
+                let model = Model::new(&input, &y)?.on(&device);
                 results.push(device.read_now(&model.predict(&x)?)?.to_f64());
             }
             assert!(results[0].iter().any(|v| *v != 0.0));
@@ -219,7 +219,7 @@ fn stateful_layers_go_on() -> Result<()> {
     for device in devices() {
         for layer in layers {
             let (whole, half) = (Input::new([6, 2]), Input::new([3, 2]).batches_of(3));
-            let mut plain = Model::new(&whole, layer(false).apply(&whole))?.on(&device);
+            let plain = Model::new(&whole, layer(false).apply(&whole))?.on(&device);
             let mut model = Model::new(&half, layer(true).apply(&half))?.on(&device);
             assert_eq!(model.count_params(), plain.count_params());
             assert_eq!(model.get_weights()?.len(), plain.get_weights()?.len());
@@ -249,7 +249,7 @@ fn stateful_layers_go_on() -> Result<()> {
         }
     }
     // The size of batches is not fixed: the layer was built for another.
-    let mut model = Sequential::new([3, 2]).add(LSTM::new(2).stateful(true));
+    let model = Sequential::new([3, 2]).add(LSTM::new(2).stateful(true));
     let error = model.predict(&Tensor::zeros([4, 3, 2], DType::F32)).expect_err("a batch of 4").to_string();
     assert!(error.contains("stateful") && error.contains("batches_of(4)"), "{error}");
     Ok(())

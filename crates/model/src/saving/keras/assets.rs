@@ -64,7 +64,7 @@ mod tests {
         archive
             .assets
             .insert("layers/sequential/layers/integer_lookup/vocabulary.txt".into(), b"0\n-1\n7\n40\n5".to_vec());
-        let mut model = Model::from_bytes(&archive.to_bytes()?)?;
+        let model = Model::from_bytes(&archive.to_bytes()?)?;
         let y = model.predict(&Tensor::from_vec(vec![5, 7, 8], [1, 3]))?;
         assert_eq!(y.to_vec::<i32>()?, [4, 2, 1]);
         archive

@@ -23,23 +23,33 @@ pub const PREDICT: &str = "predict FILE --input x.npy [--input NAME=x.npy ...] -
       --input FILE     .npy, .npz or .csv; NAME=FILE for each input of a model with several
       --target COLUMN  a column of the .csv file that is no input: the one that the model predicts";
 
-pub const EVALUATE: &str = "evaluate FILE --x x.npy --y y.npy
-           [--loss L] [--metrics M,M] [--batch-size N] [--device ID] [--json]
-    the loss and the metrics on data
+/// What `evaluate` and `train` take.
+macro_rules! data {
+    () => {
+        "
       --x FILE         .npy, .npz or .csv; NAME=FILE for each input of a model with several
       --y FILE         the same for outputs; class numbers must be integers
-      --target COLUMN  the column of the .csv file of --x that is predicted, instead of --y";
+      --target COLUMN  the column of the .csv file of --x that is to be predicted, instead of --y"
+    };
+}
 
-pub const TRAIN: &str =
+pub const EVALUATE: &str = concat!(
+    "evaluate FILE --x x.npy --y y.npy
+           [--loss L] [--metrics M,M] [--batch-size N] [--device ID] [--json]
+    the loss and the metrics on data",
+    data!()
+);
+
+pub const TRAIN: &str = concat!(
     "train FILE --x x.npy --y y.npy --save OUT [--epochs N] [--batch-size N] [--optimizer O] [--learning-rate R]
         [--loss L] [--metrics M,M] [--validation-split S] [--no-shuffle] [--seed N] [--device ID] [--json]
     trains a model and saves it. Without --loss and --optimizer it is trained as the file says, and goes on from the
-    optimizer state in it
-      --x FILE         .npy, .npz or .csv; NAME=FILE for each input of a model with several
-      --y FILE         the same for outputs; class numbers must be integers
-      --target COLUMN  the column of the .csv file of --x that is to be predicted, instead of --y
+    optimizer state in it",
+    data!(),
+    "
       --loss L         mse, sparse_categorical_crossentropy, ...; L,L for each output. Names are those of Keras
-      --optimizer O    adam, sgd, ...";
+      --optimizer O    adam, sgd, ..."
+);
 
 pub const CONVERT: &str = "convert IN OUT [--weights FILE]
     a model as another kind of file: .keras, .h5, .safetensors, .onnx, .json (architecture alone), .weights.h5 and .npz

@@ -193,6 +193,16 @@ impl FromStr for Activation {
     }
 }
 
+/// What layers take as their activation: an [`Activation`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no activation",
+    label = "no activation",
+    note = "give a value such as `Relu`; a name becomes an activation by `\"relu\".parse::<Activation>()?`"
+)]
+pub trait IntoActivation: Into<Activation> {}
+
+impl IntoActivation for Activation {}
+
 impl From<Activation> for String {
     fn from(activation: Activation) -> String {
         activation.name().to_string()

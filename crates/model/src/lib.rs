@@ -43,7 +43,7 @@ mod saving;
 #[cfg(feature = "keras")]
 mod weight_files;
 
-pub use activations::Activation;
+pub use activations::{Activation, IntoActivation};
 pub use constraints::Constraint;
 #[cfg(not(target_arch = "wasm32"))]
 pub use device::device;

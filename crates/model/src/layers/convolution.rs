@@ -89,8 +89,8 @@ macro_rules! convolution_options {
         }
 
         /// Applied to the result.
-        pub fn activation(mut self, activation: Activation) -> Self {
-            self.convolution.activation = activation;
+        pub fn activation(mut self, activation: impl $crate::IntoActivation) -> Self {
+            self.convolution.activation = activation.into();
             self
         }
 

@@ -1,7 +1,7 @@
 //! Fully connected layer.
 
 use super::{Config, Context, Layer, Weights, at_least_one, features};
-use crate::{Activation, Constraint, Initializer, Regularizer, config};
+use crate::{Activation, IntoActivation, Constraint, Initializer, Regularizer, config};
 use ibex_core::{Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,7 @@ impl Dense {
 
 options! { Dense {
     /// Applied to the result.
-    activation: Activation,
+    activation: impl IntoActivation,
     /// With or without bias; with by default.
     use_bias: bool,
     /// How the kernel starts.

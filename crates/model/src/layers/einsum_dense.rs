@@ -1,7 +1,7 @@
 //! A dense layer along any axes, by an equation.
 
 use super::{Config, Context, Layer, Weights};
-use crate::{Activation, Constraint, Initializer, Regularizer, config};
+use crate::{Activation, IntoActivation, Constraint, Initializer, Regularizer, config};
 use ibex_core::{Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ impl EinsumDense {
 
 options! { EinsumDense {
     /// Applied to the result.
-    activation: Activation,
+    activation: impl IntoActivation,
     /// How the kernel starts.
     kernel_initializer: Initializer,
     /// How the bias starts.

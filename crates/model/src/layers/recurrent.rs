@@ -249,7 +249,7 @@ macro_rules! recurrent {
         $crate::layers::recurrent::recurrent! { @options
             $(#[$cell_doc])* $cell; $(#[$layer_doc])* $layer;
             /// Of new values; tanh by default.
-            activation: Activation, Activation = Activation::Tanh;
+            activation: Activation, impl $crate::IntoActivation = Activation::Tanh;
             /// With or without bias; with by default.
             use_bias: bool, bool = true;
             /// How the input's kernel starts.

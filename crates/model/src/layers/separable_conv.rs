@@ -4,7 +4,7 @@ use super::convolution::{Convolution, convolution_options, kernel_options};
 use super::depthwise_conv::depthwise;
 use super::window::{Sizes, channels, class, padding};
 use super::{Config, Context, Layer, Weights, at_least_one};
-use crate::{Activation, Constraint, Initializer, Regularizer, config};
+use crate::{Constraint, Initializer, Regularizer, config};
 use ibex_core::{Padding, Result, Shape, Tensor, Window};
 use serde::{Deserialize, Serialize};
 

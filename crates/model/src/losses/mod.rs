@@ -129,12 +129,7 @@ pub(crate) fn value(
 }
 
 /// A loss function.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is no loss",
-    label = "no loss",
-    note = "give a value such as `MeanSquaredError::new()`; a name becomes a loss by `losses::from_config(\"mse\", Config::new())`",
-    note = "several outputs take a tuple with a loss for each: `(MeanSquaredError::new(), BinaryCrossentropy::new())`"
-)]
+#[diagnostic::on_unimplemented(message = "`{Self}` is no loss", label = "no loss")]
 pub trait Loss: Debug + Send + Sync + 'static {
     /// The class name in files: `"MeanSquaredError"`.
     fn class_name(&self) -> &'static str;

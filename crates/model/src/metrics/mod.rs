@@ -51,12 +51,7 @@ pub struct Batch<'a> {
 /// ([`state`](Metric::state)), what a batch adds to them ([`update`](Metric::update), traced into the compiled step), and what to make of
 /// the sums ([`result`](Metric::result), computed on the host when somebody looks). Sums are compensated: counts are exact up to 2^47, as long as one
 /// batch adds less than 2^24.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is no metric",
-    label = "no metric",
-    note = "several metrics of different kinds go into a tuple: `(Accuracy::new(), AUC::new())`; none is `()`",
-    note = "losses have metrics of the same name: `metrics::MeanAbsoluteError::new()`; a name becomes a metric by `metrics::get(\"mae\")`"
-)]
+#[diagnostic::on_unimplemented(message = "`{Self}` is no metric", label = "no metric")]
 pub trait Metric: Debug + Send + Sync + 'static {
     /// The name in logs: `"accuracy"`. If a model has several of one name, the second becomes `accuracy_1`, and so on.
     fn name(&self) -> String;

@@ -67,14 +67,16 @@ impl Training {
     }
 }
 
-/// Losses and metrics as a model shares them with its programs, if their settings are good.
-fn checked(
-    losses: Vec<Box<dyn Loss>>,
-    metrics: Vec<Box<dyn Metric>>,
-) -> Result<(Vec<Arc<dyn Loss>>, Vec<Arc<dyn Metric>>)> {
+/// Losses as a model shares them with its programs, if their settings are good.
+fn checked_losses(losses: Vec<Box<dyn Loss>>) -> Result<Vec<Arc<dyn Loss>>> {
     losses.iter().try_for_each(|l| l.check().map_err(|e| e.context(format!("loss {}", l.class_name()))))?;
+    Ok(losses.into_iter().map(Arc::from).collect())
+}
+
+/// Metrics likewise.
+fn checked_metrics(metrics: Vec<Box<dyn Metric>>) -> Result<Vec<Arc<dyn Metric>>> {
     metrics.iter().try_for_each(|m| m.check().map_err(|e| e.context(format!("metric {}", m.name()))))?;
-    Ok((losses.into_iter().map(Arc::from).collect(), metrics.into_iter().map(Arc::from).collect()))
+    Ok(metrics.into_iter().map(Arc::from).collect())
 }
 
 impl Model {
@@ -92,8 +94,10 @@ impl Model {
         metrics: impl IntoMetrics,
     ) -> Result<()> {
         let site = Location::caller();
-        let given = checked(losses.into_losses(), metrics.into_metrics());
-        let compiled = given.and_then(|(l, m)| self.compile_shared(self.scaled(Box::new(optimizer)), l, m));
+        let (losses, metrics) = (losses.into_losses(), metrics.into_metrics());
+        let compiled = checked_losses(losses).and_then(|losses| {
+            self.compile_shared(self.scaled(Box::new(optimizer)), losses, checked_metrics(metrics)?)
+        });
         compiled.map_err(|e| in_user_code(e, site))
     }
 
@@ -123,10 +127,8 @@ impl Model {
             (None, Some(w)) => (w.losses.clone(), w.metrics.clone()),
             (None, None) => (Vec::new(), Vec::new()),
         };
-        let (no_losses, no_metrics) = (losses.is_none(), metrics.is_none());
-        let (new_losses, new_metrics) = checked(losses.unwrap_or_default(), metrics.unwrap_or_default())?;
-        let losses = if no_losses { old_losses } else { new_losses };
-        let metrics = if no_metrics { old_metrics } else { new_metrics };
+        let losses = losses.map_or(Ok(old_losses), checked_losses)?;
+        let metrics = metrics.map_or(Ok(old_metrics), checked_metrics)?;
         if losses.is_empty() {
             return Err(match waiting {
                 Some(w) => w.error.clone().context("recompile: give the loss"),

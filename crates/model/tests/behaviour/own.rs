@@ -287,7 +287,7 @@ fn calls_leave_nothing_behind() -> Result<()> {
 
         let cell = GRU::new(2).stateful(true).return_sequences(true);
         let input = Input::new([4, 3]).batches_of(2);
-        let model = Model::new(&input, &cell.apply(&input))?.on(&device);
+        let model = Model::new(&input, cell.apply(&input))?.on(&device);
         let x = Tensor::rand([2, 4, 3], 1);
         for _ in 0..2 {
             model.call(&x, false)?;

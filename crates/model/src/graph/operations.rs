@@ -148,7 +148,7 @@ fn several(axes: &[isize]) -> Axes {
 /// let series = Input::new([12, 3]);
 /// let last = series.index(1, 11);                                     // (None, 3)
 /// let score = (&last - series.mean(&[1])).abs().log1p();
-/// let mut model = Model::new(&series, &Dense::new(1).apply(&score))?;
+/// let model = Model::new(&series, &Dense::new(1).apply(&score))?;
 /// assert_eq!(model.predict(&Tensor::rand([2, 12, 3], 0))?.shape(), &Shape::from([2, 1]));
 /// # Ok(())
 /// # }

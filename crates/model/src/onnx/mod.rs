@@ -41,7 +41,7 @@ impl Model {
     /// use ibex::prelude::*;
     ///
     /// # fn main() -> ibex::Result<()> {
-    /// let mut model = Sequential::new([4]).add(Dense::new(8).activation(Relu)).add(Dense::new(3).activation(Softmax));
+    /// let model = Sequential::new([4]).add(Dense::new(8).activation(Relu)).add(Dense::new(3).activation(Softmax));
     /// # let folder = std::env::temp_dir().join(format!("ibex-onnx-{}", std::process::id()));
     /// # std::fs::create_dir_all(&folder).unwrap();
     /// # let path = folder.join("model.onnx");

@@ -3,7 +3,7 @@
 use crate::math;
 use crate::memory::Memory;
 use crate::ops::{Arg, Convert, converters};
-use crate::simd::{Level, prefetch};
+use crate::simd::Level;
 use ibex_core::program::{self, BufferId, View};
 use ibex_core::{DType, Error, Result};
 
@@ -13,7 +13,7 @@ const MAX_RANK: usize = 16;
 /// A view with as few axes as possible, walked along ranges of row-major coordinates.
 #[derive(Clone, Debug)]
 pub(crate) struct Walk {
-    offset: i64,
+    pub(crate) offset: i64,
     dims: Vec<usize>,
     strides: Vec<i64>,
     /// One range for each axis, or empty.
@@ -220,14 +220,12 @@ pub(crate) struct Load {
     pub(crate) walk: Walk,
     dtype: DType,
     widen: Option<unsafe fn(Convert)>,
-    /// Ask for the next tile's elements while this tile is worked on.
-    pub(crate) ahead: bool,
 }
 
 impl Load {
     pub(crate) fn new(load: &program::Load, dims: &[usize], level: Level) -> Result<Load> {
         let widen = converters(level, load.dtype).map(|c| c.0);
-        Ok(Load { buffer: load.buffer, walk: Walk::new(&load.view, dims)?, dtype: load.dtype, widen, ahead: false })
+        Ok(Load { buffer: load.buffer, walk: Walk::new(&load.view, dims)?, dtype: load.dtype, widen })
     }
 
     /// True if the elements are always used where they are, without a register.
@@ -246,13 +244,7 @@ impl Load {
             if let Some((first, stride @ (0 | 1))) = self.walk.piece(start, n) {
                 let step = stride as usize;
                 return match self.widen {
-                    None => {
-                        let ptr = base.cast::<u32>().offset(first as isize);
-                        if self.ahead {
-                            prefetch(ptr.wrapping_add(n), n);
-                        }
-                        Arg { ptr, step }
-                    }
+                    None => Arg { ptr: base.cast::<u32>().offset(first as isize), step },
                     Some(widen) => {
                         let from = base.cast::<u16>().offset(first as isize).cast();
                         widen(Convert { from, to: out.cast(), n: if step == 0 { 1 } else { n } });

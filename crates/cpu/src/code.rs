@@ -9,7 +9,7 @@ use crate::fold::{Fold, fold, fold_squares};
 use crate::join::join;
 use crate::memory::Memory;
 use crate::ops::{self, MapFn};
-use crate::simd::Level;
+use crate::simd::{Level, prefetch};
 use ibex_core::program::{self, Body, BufferDecl, BufferId, Instr, Reg, Role, ValueId, View};
 use ibex_core::{Error, Result, Scalar};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -88,6 +88,29 @@ pub(crate) struct Sweep {
     /// Loads that repeat, their period, and their place in `repeated`, where a register's length and a period more are filled.
     periodic: Vec<(usize, usize, usize)>,
     repeated: Mutex<Vec<u32>>,
+    /// Memory to ask for while the tile before is worked on.
+    pub ahead: Vec<Ahead>,
+}
+
+/// Memory that a sweep walks along, element by element.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    buffer: BufferId,
+    /// Where the walk begins.
+    offset: isize,
+    written: bool,
+}
+
+impl Ahead {
+    fn new(buffer: BufferId, walk: &Walk, written: bool) -> Option<Ahead> {
+        walk.is_contiguous().then_some(Ahead { buffer, offset: walk.offset as isize, written })
+    }
+
+    /// Asks for the elements of the coordinates `start..start + n`, which need not be there.
+    pub(crate) fn ask(&self, mem: &Memory, start: usize, n: usize) {
+        let begin = mem.ptr(self.buffer).cast_const().cast::<u32>().wrapping_offset(self.offset);
+        prefetch(begin.wrapping_add(start), n, self.written);
+    }
 }
 
 impl Sweep {
@@ -261,11 +284,6 @@ impl Code {
             }
             point_loads.push(point);
         }
-        // The processor follows one or two walks through memory by itself, and loses more of them at every page.
-        let streams = |load: &&mut Load| load.in_place() && load.walk.is_contiguous();
-        if loads.iter_mut().filter(streams).count() > 2 {
-            loads.iter_mut().filter(streams).for_each(|load| load.ahead = true);
-        }
         let walk = |v: &View| Walk::new(v, dims);
         let iotas = body.iotas.iter().map(walk).collect::<Result<Vec<_>>>()?;
         let point_walk = |v: &View| {
@@ -303,6 +321,7 @@ impl Code {
         for (v, instr) in body.instrs.iter().enumerate() {
             if let (Instr::Reduce(op, from), true) = (*instr, live[v]) {
                 reduction_of[v] = Some(reductions.len());
+                // A reduction is joined with the square that it sums, and with nothing else.
                 let (from, fold) = match joined[v] {
                     Some([x, ..]) => (x, fold_squares(level)),
                     None => (from, fold(level, op, regs[from.0])),
@@ -565,8 +584,29 @@ impl Code {
         for f in folded {
             self.reductions[f].spare = self.allot(row);
         }
+        sweep.ahead = self.ahead(&steps);
         sweep.steps = steps;
         sweep.folds = folds.to_vec();
         sweep
+    }
+
+    /// What is worth asking for ahead. The processor follows one or two walks through memory by itself, and loses more of them at every page; while
+    /// rows are reduced, memory would stand idle between the steps that read it and those that write it.
+    fn ahead(&self, steps: &[Step]) -> Vec<Ahead> {
+        let rows = || steps.iter().filter(|step| step.rank == Rank::Row);
+        let reads = rows().filter_map(|step| match step.op {
+            Op::Load(i) if self.loads[i].in_place() => Ahead::new(self.loads[i].buffer, &self.loads[i].walk, false),
+            _ => None,
+        });
+        let writes = rows().filter_map(|step| match step.out {
+            Out::Store(s) => Ahead::new(self.stores[s].buffer, &self.stores[s].walk, true),
+            Out::Scratch(_) => None,
+        });
+        let reads: Vec<_> = reads.collect();
+        match self.has_reductions() {
+            true => reads.into_iter().chain(writes).collect(),
+            false if reads.len() > 2 => reads,
+            false => vec![],
+        }
     }
 }

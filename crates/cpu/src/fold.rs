@@ -167,23 +167,57 @@ fn sum_of_lanes<R: Reducer, const N: usize>(mut lanes: [R::Lane; N]) -> R::Lane 
     lanes[0]
 }
 
-/// The total of four pieces of equal length that lie far apart, side by side.
-#[inline(always)]
-fn total_of_four<R: Reducer>(pieces: [&[R::Lane]; 4]) -> R::Lane {
-    const N: usize = 32;
-    let [mut p, mut q, mut r, mut s] = [[R::EMPTY; N]; 4];
-    let [a, b, c, d] = pieces.map(|piece| piece.as_chunks::<N>().0);
-    for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
-        for i in 0..N {
+/// Lanes of [`Four`]: loops over fewer are unrolled first, and then become instructions of two lanes.
+const WIDE: usize = 32;
+
+/// Totals of four streams side by side.
+struct Four<R: Reducer>([[R::Lane; WIDE]; 4]);
+
+impl<R: Reducer> Four<R> {
+    const EMPTY: Four<R> = Four([[R::EMPTY; WIDE]; 4]);
+
+    #[inline(always)]
+    fn add(&mut self, [a, b, c, d]: [&[R::Lane; WIDE]; 4]) {
+        let [p, q, r, s] = &mut self.0;
+        for i in 0..WIDE {
             (p[i], q[i]) = (R::add(p[i], R::term(a[i])), R::add(q[i], R::term(b[i])));
             (r[i], s[i]) = (R::add(r[i], R::term(c[i])), R::add(s[i], R::term(d[i])));
         }
     }
-    for i in 0..N {
-        p[i] = R::add(R::add(p[i], r[i]), R::add(q[i], s[i]));
+
+    #[inline(always)]
+    fn total(self) -> R::Lane {
+        let [mut p, q, r, s] = self.0;
+        for i in 0..WIDE {
+            p[i] = R::add(R::add(p[i], r[i]), R::add(q[i], s[i]));
+        }
+        sum_of_lanes::<R, WIDE>(p)
     }
-    let rest = pieces.map(|piece| total::<R, 8>(piece.as_chunks::<N>().1));
-    R::add(sum_of_lanes::<R, N>(p), R::add(R::add(rest[0], rest[2]), R::add(rest[1], rest[3])))
+}
+
+/// The total of a long row.
+#[inline(always)]
+fn total_of_long<R: Reducer>(row: &[R::Lane]) -> R::Lane {
+    let mut four = Four::<R>::EMPTY;
+    let (blocks, rest) = row.as_chunks::<WIDE>();
+    let (blocks, others) = blocks.as_chunks::<4>();
+    for [a, b, c, d] in blocks {
+        four.add([a, b, c, d]);
+    }
+    let rest = total::<R, 8>(&row[row.len() - rest.len() - others.len() * WIDE..]);
+    R::add(four.total(), rest)
+}
+
+/// The total of four pieces of equal length that lie far apart, side by side.
+#[inline(always)]
+fn total_of_four<R: Reducer>(pieces: [&[R::Lane]; 4]) -> R::Lane {
+    let mut four = Four::<R>::EMPTY;
+    let [a, b, c, d] = pieces.map(|piece| piece.as_chunks::<WIDE>().0);
+    for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+        four.add([a, b, c, d]);
+    }
+    let rest = pieces.map(|piece| total::<R, 8>(piece.as_chunks::<WIDE>().1));
+    R::add(four.total(), R::add(R::add(rest[0], rest[2]), R::add(rest[1], rest[3])))
 }
 
 /// Totals of `N` adjacent columns from `from` on, four rows side by side.
@@ -227,8 +261,8 @@ impl<R: Reducer> Kernel<Tile> for Rows<R> {
                 let sum = match t.rows {
                     0..8 => one_by_one::<R>(R::EMPTY, row),
                     _ if R::has_nan(row) => one_by_one::<R>(R::EMPTY, row),
-                    8..64 => total::<Numbers<R>, 8>(row),
-                    _ => total::<Numbers<R>, 16>(row),
+                    8..128 => total::<Numbers<R>, 8>(row),
+                    _ => total_of_long::<Numbers<R>>(row),
                 };
                 *t.acc.add(g) = R::absorb(*t.acc.add(g), sum);
             }

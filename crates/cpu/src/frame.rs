@@ -1,6 +1,6 @@
 //! Runs the steps of compiled bodies over tiles.
 
-use crate::code::{Code, Op, Out, Rank, Reduction, Step, Tile};
+use crate::code::{Ahead, Code, Op, Out, Rank, Reduction, Step, Sweep, Tile};
 use crate::memory::Memory;
 use crate::ops::{Arg, Map};
 
@@ -25,7 +25,25 @@ impl Frame<'_> {
     /// The frame's scratch memory is as large as its code says and nobody else's; the tile is no larger than the code's register sizes and
     /// lies inside of the iteration space; no other task writes what the tile reads, or touches what it writes.
     pub(crate) unsafe fn run(&mut self, steps: &[Step], tile: &Tile) {
-        for step in steps {
+        // SAFETY: the caller's promise.
+        unsafe { self.run_ahead(steps, &[], tile) }
+    }
+
+    /// Runs the steps of a sweep over a tile, and asks for the memory of the next tile bit by bit meanwhile.
+    ///
+    /// # Safety
+    /// As for `run`.
+    pub(crate) unsafe fn sweep(&mut self, sweep: &Sweep, tile: &Tile) {
+        // SAFETY: the caller's promise.
+        unsafe { self.run_ahead(&sweep.steps, &sweep.ahead, tile) }
+    }
+
+    unsafe fn run_ahead(&mut self, steps: &[Step], ahead: &[Ahead], tile: &Tile) {
+        let part = tile.rows / steps.len().max(1);
+        for (i, step) in steps.iter().enumerate() {
+            for ahead in ahead {
+                ahead.ask(self.mem, tile.row + tile.rows + i * part, part);
+            }
             let (start, n) = match step.rank {
                 Rank::Uniform => (0, 1),
                 Rank::Point => (tile.point, tile.points),

@@ -94,15 +94,24 @@ unsafe fn avx512<A, K: Kernel<A>>(args: A) {
     unsafe { K::run::<true>(args) }
 }
 
-/// Asks for memory that is needed soon, 32-bit words from `at` on: so loops work on one tile while the next one arrives. It may lie anywhere.
+/// Asks for memory that is read soon, or written: 32-bit words from `at` on. So loops work on one tile while the next one arrives. It may lie
+/// anywhere.
 #[inline(always)]
-pub(crate) fn prefetch(at: *const u32, words: usize) {
+pub(crate) fn prefetch(at: *const u32, words: usize, written: bool) {
     #[cfg(target_arch = "x86_64")]
-    for line in (0..words).step_by(16) {
+    for line in (0..words).step_by(16).map(|i| at.wrapping_add(i)) {
+        use std::arch::asm;
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that can be seen, and does not fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line).cast()) };
+        // SAFETY: a prefetch changes nothing that can be seen, and does not fault. The compiler has no intrinsic that becomes `prefetchw`; every
+        // 64-bit processor takes it, those that cannot do it as an instruction without effect.
+        unsafe {
+            if written {
+                asm!("prefetchw [{at}]", at = in(reg) line, options(nostack, preserves_flags, readonly));
+            } else {
+                _mm_prefetch::<_MM_HINT_T1>(line.cast());
+            }
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (at, words);
+    let _ = (at, words, written);
 }

@@ -171,7 +171,7 @@ impl LoopPlan {
                                     length,
                                     cols: inside,
                                 };
-                                frame.run(&sweep.steps, &tile);
+                                frame.sweep(sweep, &tile);
                                 frame.store(&sweep.stores, &tile);
                                 frame.store(&self.point_stores, &tile);
                             }
@@ -246,7 +246,7 @@ impl LoopPlan {
                             }
                             for at in (rest..range.end).step_by(*length) {
                                 let tile = span(at, (*length).min(range.end - at));
-                                frame.run(&sweep.steps, &tile);
+                                frame.sweep(sweep, &tile);
                                 frame.fold(&sweep.folds, &tile, acc, *cols, None);
                                 frame.store(&sweep.stores, &tile);
                             }

@@ -142,7 +142,8 @@ impl Tensor {
     #[track_caller]
     pub fn softmax(&self, axis: isize) -> Tensor {
         let exp = (self - self.reduce(Reduce::Max, &[axis]).stop_gradient()).exp();
-        &exp / exp.reduce(Reduce::Sum, &[axis])
+        // One quotient for each sum: a product takes a tenth of the time.
+        &exp * exp.reduce(Reduce::Sum, &[axis]).recip()
     }
 
     /// Logarithm of [`Tensor::softmax`].

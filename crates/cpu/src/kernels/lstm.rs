@@ -5,6 +5,7 @@ use super::simd::simd;
 use super::sink::{Scratch, Shared, grain, with_local};
 use crate::math;
 use crate::memory::Memory;
+use crate::simd::prefetch;
 use crate::threads::{parallel, threads};
 use ibex_core::program;
 
@@ -203,7 +204,13 @@ impl Lstm {
                             let before = if t == 0 { &c0[row * u..][..u] } else { out.slice(step(row, t - 1) + u, u) };
                             (out.slice(step(row, t), 6 * u), before)
                         };
-                        cell(mine, &z[(row * steps + t) * 4 * u..][..4 * u], before, state);
+                        let z = &z[(row * steps + t) * 4 * u..];
+                        if t + 1 < steps {
+                            // The next step's, which the processor does not follow in so many rows.
+                            prefetch(z[4 * u..].as_ptr().cast(), 4 * u, false);
+                            prefetch(mine.as_ptr().cast::<u32>().wrapping_add(6 * u), 6 * u, true);
+                        }
+                        cell(mine, &z[..4 * u], before, state);
                     }
                 }
             });
@@ -279,6 +286,11 @@ impl LstmGrad {
                         };
                         let before = if t == 0 { &c0[row * u..][..u] } else { &forward[(at - 1) * 6 * u + u..][..u] };
                         let state = &forward[at * 6 * u..][..6 * u];
+                        if t > 0 {
+                            // The step before, which comes next.
+                            prefetch(state.as_ptr().cast::<u32>().wrapping_sub(6 * u), 6 * u, false);
+                            prefetch(mine.as_ptr().cast::<u32>().wrapping_sub(5 * u), 5 * u, true);
+                        }
                         tanh(tc, &state[u..2 * u]);
                         cell_grad(mine, dh_row, dcell, &state[2 * u..], before, tc);
                         dz.copy_from_slice(&mine[..4 * u]);

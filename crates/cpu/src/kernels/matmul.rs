@@ -162,7 +162,9 @@ fn row_parts(isa: &gemm::Isa, m: usize, n: usize, k: usize, count: usize) -> Vec
     let mut parts = m.div_ceil(most);
     // Few tasks: as many for each thread, of lower tiles.
     if parts > 1 && parts * count < threads() * 8 {
-        parts = (parts * count).next_multiple_of(threads()).div_ceil(count);
+        let rounds = (parts * count).next_multiple_of(threads()).div_ceil(count);
+        // Not of tiles lower than one.
+        parts = rounds.min(m.div_ceil(isa.rows)).max(parts);
     }
     gemm::split(0..m, m.div_ceil(parts)).collect()
 }

@@ -167,7 +167,8 @@ mod x86 {
                     a1 = inout(zmm_reg) *a1,
                     y0 = in(zmm_reg) *y0,
                     y1 = in(zmm_reg) *y1,
-                    options(nostack, readonly, preserves_flags)
+                    // Not `preserves_flags`: arithmetic sets those of MXCSR.
+                    options(nostack, readonly)
                 );
             } else {
                 let x = _mm512_set1_ps(*x);

@@ -75,8 +75,8 @@ pub(crate) fn pack_rhs(
     for lines in out[..ks.len() * isa.cols].chunks_mut(SIDE * isa.cols) {
         let count = lines.len() / isa.cols;
         // In squares where steps of the contraction are adjacent, as in a transposed matrix.
-        let squares =
-            if stride != 1 && count == SIDE && row(k + SIDE - 1) == row(k) + SIDE - 1 { len / SIDE } else { 0 };
+        let adjacent = || (1..SIDE).all(|i| row(k + i) == row(k) + i);
+        let squares = if stride != 1 && count == SIDE && adjacent() { len / SIDE } else { 0 };
         for j in (0..squares * SIDE).step_by(SIDE) {
             let from = |i: usize| &data[row(k) + (first + j + i) * stride..][..SIDE];
             let [a, b, c, d] = [from(0), from(1), from(2), from(3)];

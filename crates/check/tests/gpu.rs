@@ -2,7 +2,7 @@
 
 use ibex_check::{cases, failures, random_graph, random_step, shrink};
 use ibex_core::{Device, ErrorKind};
-use ibex_wgpu::{Contractions, Options, WgpuBackend};
+use ibex_wgpu::{Contractions, Options, Reductions, WgpuBackend};
 
 /// The default adapter; `None` where there is none and none is required.
 fn open(unfused: bool) -> Option<Device> {
@@ -67,6 +67,24 @@ fn every_contraction_kernel() {
         ran += 1;
     }
     assert!(ran >= 2, "only {ran} kernels ran");
+}
+
+/// Reductions combined by subgroups, with bounds checks, where the device has them.
+#[test]
+fn reductions_by_subgroups() {
+    if open(false).is_none() {
+        return;
+    }
+    let options = Options { checked: true, reductions: Some(Reductions::Subgroup), ..Options::default() };
+    let device = match WgpuBackend::open_blocking(0, options) {
+        Ok(backend) => Device::new(backend),
+        Err(error) if error.kind() == ErrorKind::Unsupported => return println!("skipped: {error}"),
+        Err(error) => panic!("{error}"),
+    };
+    let list = cases();
+    let own = list.iter().filter(|c| ["reduce", "composed"].contains(&c.name.split('/').next().unwrap_or("")));
+    let failed = failures(own, |case| ibex_check::compare(&device, case));
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 /// One test for each group, so that a report says what is broken.

@@ -2,8 +2,8 @@
 
 use crate::adapter;
 use crate::buffer::{self, GpuBuffer};
+use crate::codegen::Reductions;
 use crate::device::Device;
-use crate::dispatch::Traits;
 use crate::executable::GpuExecutable;
 use crate::kernels::Contractions;
 use crate::tune::{Tuning, tuning_file};
@@ -24,6 +24,9 @@ pub struct Options {
     /// Run all contractions with this kernel, whatever their shape: for tests and for measuring. The environment variable
     /// `IBEX_GPU_CONTRACTIONS` (`tiled`, `large`, `subgroup`) does the same.
     pub contractions: Option<Contractions>,
+    /// Combine the parts of all reductions so: for tests and for measuring. The environment variable `IBEX_GPU_REDUCTIONS`
+    /// (`workgroup`, `subgroup`) does the same.
+    pub reductions: Option<Reductions>,
 }
 
 /// A GPU.
@@ -43,7 +46,14 @@ impl WgpuBackend {
         let (adapter, device, queue) = adapter::request(index).await?;
         let checked = options.checked || std::env::var_os("IBEX_GPU_CHECKED").is_some_and(|v| v == "1");
         let mut device = Device::new(&adapter, device, queue, checked);
-        device.traits.contractions = forced(options.contractions, &device.traits)?;
+        let traits = &mut device.traits;
+        let asked = options.contractions;
+        let named =
+            forced("IBEX_GPU_CONTRACTIONS", asked, &Contractions::ALL.map(|c| (c.name(), c, c.runs_on(traits))))?;
+        traits.contractions = named;
+        let asked = options.reductions;
+        let named = forced("IBEX_GPU_REDUCTIONS", asked, &Reductions::ALL.map(|r| (r.name(), r, r.runs_on(traits))))?;
+        traits.reductions = named;
         match tuning_file().map(|path| Tuning::read(&path, &device.info.name, &adapter::driver(&device.info))) {
             Some(Ok(tuning)) => device.traits.tuning = tuning.map(Arc::new),
             // A file that is broken costs speed at most.
@@ -85,17 +95,24 @@ impl WgpuBackend {
     }
 }
 
-/// The kernel that all contractions shall use, if one is asked for.
-fn forced(option: Option<Contractions>, traits: &Traits) -> Result<Option<Contractions>> {
-    let named = match std::env::var("IBEX_GPU_CONTRACTIONS") {
-        Ok(name) if option.is_none() && !name.is_empty() => Some(Contractions::from_name(&name).ok_or_else(|| {
-            let names = Contractions::ALL.map(Contractions::name).join(", ");
-            Error::value(format!("IBEX_GPU_CONTRACTIONS is {name:?}; it is one of {names}"))
-        })?),
+/// The variant that all kernels of a kind shall use, if one is asked for, by option or by environment variable; `all` are the name of each,
+/// the variant, and whether the device can run it.
+fn forced<T: Copy + PartialEq>(variable: &str, option: Option<T>, all: &[(&str, T, bool)]) -> Result<Option<T>> {
+    let named = match std::env::var(variable) {
+        Ok(name) if option.is_none() && !name.is_empty() => {
+            let named = all.iter().find(|one| one.0 == name).map(|one| one.1);
+            Some(named.ok_or_else(|| {
+                let names: Vec<&str> = all.iter().map(|one| one.0).collect();
+                Error::value(format!("{variable} is {name:?}; it is one of {}", names.join(", ")))
+            })?)
+        }
         _ => option,
     };
-    match named.filter(|kernel| !kernel.runs_on(traits)) {
-        Some(kernel) => Err(Error::unsupported(format!("this device can not run {} contractions", kernel.name()))),
+    match all.iter().find(|(_, variant, runs)| Some(*variant) == named && !runs) {
+        Some((name, ..)) => {
+            let kind = variable.trim_start_matches("IBEX_GPU_").to_lowercase();
+            Err(Error::unsupported(format!("this device can not run {name} {kind}")))
+        }
         None => Ok(named),
     }
 }

@@ -1,5 +1,6 @@
 //! What kernels are lowered to.
 
+use crate::codegen::Reductions;
 use crate::kernels::Contractions;
 use crate::tune::Tuning;
 use ibex_core::program::BufferId;
@@ -94,6 +95,8 @@ pub(crate) struct Traits {
     pub software: bool,
     /// Run all contractions so, whatever the table says.
     pub contractions: Option<Contractions>,
+    /// Combine all reductions so.
+    pub reductions: Option<Reductions>,
     /// What was measured on this device.
     pub tuning: Option<Arc<Tuning>>,
 }
@@ -102,10 +105,12 @@ impl Traits {
     pub fn new(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Traits {
         let (limits, features) = (device.limits(), device.features());
         let software = crate::adapter::is_software(info);
+        // Elsewhere a subgroup has no number of its own: DX12 would be told one that takes threads to follow one another, and a browser
+        // wants shaders to ask.
+        let numbered = matches!(info.backend, wgpu::Backend::Vulkan | wgpu::Backend::Metal);
         Traits {
             f16: features.contains(wgpu::Features::SHADER_F16),
-            subgroups: features
-                .contains(wgpu::Features::SUBGROUP)
+            subgroups: (numbered && features.contains(wgpu::Features::SUBGROUP))
                 .then_some((info.subgroup_min_size, info.subgroup_max_size)),
             max_workgroup_storage: limits.max_compute_workgroup_storage_size,
             max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
@@ -118,6 +123,7 @@ impl Traits {
             },
             software,
             contractions: None,
+            reductions: None,
             tuning: None,
         }
     }

@@ -37,6 +37,7 @@ fn traits() -> Traits {
         max_texels: 0,
         software: true,
         contractions: None,
+        reductions: None,
         tuning: None,
     }
 }

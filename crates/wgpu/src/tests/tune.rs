@@ -1,19 +1,25 @@
 //! Files of measured choices.
 
+use crate::codegen::Reductions;
 use crate::kernels::{Contractions, Extent};
 use crate::tune::Tuning;
 use ibex_core::ErrorKind;
 
 fn tuning(adapter: &str, kernel: Contractions) -> Tuning {
     let choice = |m| (Extent { z: 1, m, n: 256, k: 64 }, kernel);
-    Tuning { adapter: adapter.into(), driver: "1.0".into(), contractions: vec![choice(64), choice(1024)] }
+    Tuning {
+        adapter: adapter.into(),
+        driver: "1.0".into(),
+        contractions: vec![choice(64), choice(1024)],
+        reductions: None,
+    }
 }
 
 #[test]
 fn files_keep_every_adapter() {
     let path = std::env::temp_dir().join(format!("ibex-tuning-{}.json", std::process::id()));
     let (a, b) = (tuning("a", Contractions::Large), tuning("b", Contractions::Tiled));
-    let newer = tuning("a", Contractions::Subgroup);
+    let newer = Tuning { reductions: Some(Reductions::Subgroup), ..tuning("a", Contractions::Subgroup) };
     let text = newer.merged(&b.merged(&a.merged("no tuning file")));
     std::fs::write(&path, text).unwrap();
     assert_eq!(Tuning::read(&path, "a", "1.0").unwrap(), Some(newer));

@@ -1,7 +1,7 @@
 //! What kernels are lowered to.
 
 use crate::codegen::Reductions;
-use crate::kernels::Contractions;
+use crate::kernels::{Contractions, Cooperative};
 use crate::tune::Tuning;
 use ibex_core::program::BufferId;
 use std::sync::Arc;
@@ -93,6 +93,8 @@ pub(crate) struct Traits {
     pub max_texels: usize,
     /// The adapter is a program on the CPU: few threads, dear barriers.
     pub software: bool,
+    /// The cooperative matrices that shaders may use.
+    pub cooperative: Option<Cooperative>,
     /// Run all contractions so, whatever the table says.
     pub contractions: Option<Contractions>,
     /// Combine all reductions so.
@@ -122,6 +124,7 @@ impl Traits {
                 0
             },
             software,
+            cooperative: None,
             contractions: None,
             reductions: None,
             tuning: None,

@@ -10,7 +10,7 @@ use ibex_core::program::{
     Body, BufferDecl, BufferId, Instr, Kernel, KernelKind, Load, Loop, MatMul, Operand, Program, Role, Store, ValueId,
     View,
 };
-use ibex_core::{DType, Error, Result, Shape};
+use ibex_core::{DType, Data, Error, ErrorKind, Result, Shape};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,14 @@ use std::time::{Duration, Instant};
 /// What opening the adapter gives.
 pub fn tune(index: usize, progress: &mut dyn FnMut(&str)) -> Result<Tuning> {
     let plain = open(index, Contractions::Tiled, Reductions::Workgroup)?;
-    let info = plain.device.info.clone();
-    let contractions = contractions(index, &plain, progress)?;
-    let reductions = reductions(index, &plain, progress)?;
-    Ok(Tuning { adapter: info.name.clone(), driver: adapter::driver(&info), contractions, reductions })
+    let info = &plain.device.info;
+    Ok(Tuning {
+        adapter: info.name.clone(),
+        driver: adapter::driver(info),
+        contractions: contractions(index, DType::F32, progress)?,
+        halves: contractions(index, DType::F16, progress)?,
+        reductions: reductions(index, &plain, progress)?,
+    })
 }
 
 fn open(index: usize, contractions: Contractions, reductions: Reductions) -> Result<WgpuBackend> {
@@ -32,44 +36,63 @@ fn open(index: usize, contractions: Contractions, reductions: Reductions) -> Res
     WgpuBackend::open_blocking(index, Options { contractions, reductions, ..Options::default() })
 }
 
-/// The best kernel for contractions of each size.
-fn contractions(
-    index: usize,
-    plain: &WgpuBackend,
-    progress: &mut dyn FnMut(&str),
-) -> Result<Vec<(Extent, Contractions)>> {
+/// The best kernel for contractions of each size, for operands of a type. Nothing for `f16` if it has no kernel of its own.
+fn contractions(index: usize, dtype: DType, progress: &mut dyn FnMut(&str)) -> Result<Vec<(Extent, Contractions)>> {
     let mut candidates = Vec::new();
-    for kernel in Contractions::ALL.into_iter().filter(|k| k.runs_on(&plain.device.traits)) {
-        let backend = open(index, kernel, Reductions::Workgroup)?;
-        let odd = [[1, 37, 45, 70], [2, 130, 128, 64]].map(|[z, m, n, k]| Extent { z, m, n, k });
-        match odd.iter().try_for_each(|&e| product(&backend, e, true, Duration::ZERO).map(drop)) {
-            Ok(()) => candidates.push((kernel, backend)),
-            Err(e) => progress(&format!("{} is left out: {e}", kernel.name())),
+    for kernel in Contractions::ALL {
+        let opened = open(index, kernel, Reductions::Workgroup);
+        let right = opened.and_then(|backend| {
+            if !kernel.runs_on(dtype == DType::F16, &backend.device.traits) {
+                return Ok(None);
+            }
+            for [z, m, n, k] in [[1, 37, 45, 70], [2, 130, 128, 64]] {
+                for transposed in [false, true] {
+                    product(&backend, Extent { z, m, n, k }, (dtype, transposed), true, Duration::ZERO)?;
+                }
+            }
+            Ok(Some(backend))
+        });
+        match right {
+            Ok(Some(backend)) => candidates.push((kernel, backend)),
+            Ok(None) => {}
+            Err(e) if e.kind() == ErrorKind::Unsupported => {}
+            Err(e) => progress(&format!("{} is left out for {dtype}: {e}", kernel.name())),
         }
     }
-    let mut found = Vec::new();
+    if dtype == DType::F16 && !candidates.iter().any(|c| c.0 == Contractions::Cooperative) {
+        return Ok(Vec::new());
+    }
     let sizes = [64, 256, 1024, 4096];
-    let most = if plain.is_software() { 1u64 << 28 } else { 1 << 38 };
+    let most = if candidates.iter().any(|c| c.1.is_software()) { 1u64 << 28 } else { 1 << 38 };
+    let mut found = Vec::new();
     for (m, n, k) in sizes.iter().flat_map(|m| sizes.iter().flat_map(move |n| sizes.map(|k| (*m, *n, k)))) {
         if 2 * (m * n * k) as u64 > most {
             continue;
         }
         let e = Extent { z: 1, m, n, k };
-        let mut best: Option<(Contractions, Duration)> = None;
+        let (mut times, mut wrong) = (Vec::new(), Vec::new());
         for (kernel, backend) in &candidates {
-            match product(backend, e, false, Duration::from_millis(40)) {
-                Ok(time) if best.is_none_or(|b| time < b.1) => best = Some((*kernel, time)),
-                Ok(_) => {}
-                Err(error) => progress(&format!("{m} x {n} x {k}, {}: {error}", kernel.name())),
+            match product(backend, e, (dtype, false), false, Duration::from_millis(40)) {
+                Ok(time) => times.push((*kernel, time)),
+                Err(error) => {
+                    progress(&format!("{m} x {n} x {k}, {}: {error}", kernel.name()));
+                    // Too little memory says nothing of smaller sizes.
+                    wrong.extend((error.kind() != ErrorKind::OutOfMemory).then_some(*kernel));
+                }
             }
         }
-        if let Some((kernel, time)) = best {
-            let speed = 2.0 * (m * n * k) as f64 / time.as_secs_f64() / 1e9;
-            progress(&format!("{m} x {n} x {k}: {} at {speed:.0} GFLOP/s", kernel.name()));
-            found.push((e, kernel));
-        }
+        candidates.retain(|c| !wrong.contains(&c.0));
+        found.push((e, times));
     }
-    Ok(found)
+    // A kernel that was wrong once wins nowhere.
+    let right = |kernel: Contractions| candidates.iter().any(|c| c.0 == kernel);
+    let best = found.into_iter().filter_map(|(e, times)| {
+        let (kernel, time) = times.into_iter().filter(|t| right(t.0)).min_by_key(|t| t.1)?;
+        let speed = 2.0 * (e.m * e.n * e.k) as f64 / time.as_secs_f64() / 1e9;
+        progress(&format!("{dtype} {} x {} x {}: {} at {speed:.0} GFLOP/s", e.m, e.n, e.k, kernel.name()));
+        Some((e, kernel))
+    });
+    Ok(best.collect())
 }
 
 /// The best way to combine reductions: that of the shortest time for softmax along rows of several lengths, all together.
@@ -120,15 +143,24 @@ struct Ran<'a> {
 }
 
 impl<'a> Ran<'a> {
-    fn new(backend: &'a WgpuBackend, kind: KernelKind, inputs: &[Vec<f32>], elements: usize) -> Result<Ran<'a>> {
+    /// Inputs of type `dtype`, and a result of so many `f32`.
+    fn new(
+        backend: &'a WgpuBackend,
+        kind: KernelKind,
+        dtype: DType,
+        inputs: &[Vec<f32>],
+        elements: usize,
+    ) -> Result<Ran<'a>> {
         let (mut program, mut buffers) = (Program::default(), Vec::new());
         let sizes = inputs.iter().map(Vec::len).chain([elements]);
         for (i, len) in sizes.enumerate() {
-            let role = if i < inputs.len() { Role::Input(i) } else { Role::Output(0) };
-            program.buffers.push(BufferDecl { role, dtype: DType::F32, shape: Shape::from(&[len][..]) });
-            let buffer = backend.allocate(4 * len)?;
-            let bytes: Vec<u8> = inputs.get(i).into_iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
-            backend.write(&buffer, bytes.len(), &mut |to| to.copy_from_slice(&bytes))?;
+            let (role, dtype) = if i < inputs.len() { (Role::Input(i), dtype) } else { (Role::Output(0), DType::F32) };
+            program.buffers.push(BufferDecl { role, dtype, shape: Shape::from(&[len][..]) });
+            let buffer = backend.allocate(dtype.size() * len)?;
+            if let Some(values) = inputs.get(i) {
+                let data = Data::from_f64(dtype, &values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
+                backend.write(&buffer, data.as_bytes().len(), &mut |to| to.copy_from_slice(data.as_bytes()))?;
+            }
             buffers.push(buffer);
         }
         program.kernels = vec![Kernel { kind, label: "tune".into(), flops: 0, bytes: 0 }];
@@ -166,31 +198,37 @@ fn sample(len: usize, everywhere: bool) -> impl Iterator<Item = usize> {
     (0..len).step_by(if everywhere { 1 } else { (len / 61).max(1) | 1 })
 }
 
-/// The time of one product, measured over about `budget`; its result is compared with `f64`, everywhere or here and there.
-fn product(backend: &WgpuBackend, e: Extent, everywhere: bool, budget: Duration) -> Result<Duration> {
+/// The time of one product, measured over about `budget`, of operands of a type, which both may be stored transposed; its result is compared
+/// with `f64`, everywhere or here and there.
+fn product(
+    backend: &WgpuBackend,
+    e: Extent,
+    (dtype, transposed): (DType, bool),
+    everywhere: bool,
+    budget: Duration,
+) -> Result<Duration> {
     let Extent { z, m, n, k } = e;
-    let operand = |buffer, rows: usize, columns: usize| Operand {
-        buffer: BufferId(buffer),
-        dtype: DType::F32,
-        offset: 0,
-        batch_stride: rows * columns,
-        row_stride: columns,
-        col_stride: 1,
+    let operand = |buffer, rows: usize, columns: usize| {
+        let (row_stride, col_stride) = if transposed { (1, rows) } else { (columns, 1) };
+        Operand { buffer: BufferId(buffer), dtype, offset: 0, batch_stride: rows * columns, row_stride, col_stride }
     };
+    let (left, right) = (operand(0, m, k), operand(1, k, n));
     let view = View::contiguous(&[z, m, n]);
     let store = Store { value: ValueId(0), buffer: BufferId(2), dtype: DType::F32, view };
     let epilogue = Body { instrs: vec![Instr::Acc], stores: vec![store], ..Body::default() };
-    let kind = KernelKind::MatMul(MatMul { batch: z, m, n, k, a: operand(0, m, k), b: operand(1, k, n), epilogue });
+    let kind = KernelKind::MatMul(MatMul { batch: z, m, n, k, a: left, b: right, epilogue });
     let values = [numbers(z * m * k, 0), numbers(z * k * n, 1)];
-    let ran = Ran::new(backend, kind, &values, z * m * n)?;
+    let ran = Ran::new(backend, kind, dtype, &values, z * m * n)?;
     for at in sample(z * m * n, everywhere) {
         let (batch, row, column) = (at / (m * n), at / n % m, at % n);
         let term = |i: usize| {
-            f64::from(values[0][(batch * m + row) * k + i]) * f64::from(values[1][(batch * k + i) * n + column])
+            let a = batch * left.batch_stride + row * left.row_stride + i * left.col_stride;
+            let b = batch * right.batch_stride + i * right.row_stride + column * right.col_stride;
+            f64::from(values[0][a]) * f64::from(values[1][b])
         };
         let want: f64 = (0..k).map(term).sum();
         let allowed = 1e-5 * (k as f64).sqrt().max(1.0) * (1.0 + want.abs());
-        ran.check(at, want, allowed, &|| format!("{z} x {m} x {n} x {k}"))?;
+        ran.check(at, want, allowed, &|| format!("{dtype} {z} x {m} x {n} x {k}"))?;
     }
     ran.time(budget)
 }
@@ -214,7 +252,7 @@ fn softmax(backend: &WgpuBackend, dims: [usize; 2], everywhere: bool, budget: Du
     };
     let values = [numbers(rows * columns, 2)];
     let kind = KernelKind::Loop(Loop { dims: dims.to_vec(), outer: 1, reduce: 1, body });
-    let ran = Ran::new(backend, kind, &values, rows * columns)?;
+    let ran = Ran::new(backend, kind, DType::F32, &values, rows * columns)?;
     let sums: Vec<f64> = values[0].chunks(columns).map(|row| row.iter().map(|&v| f64::from(v).exp()).sum()).collect();
     for at in sample(rows * columns, everywhere) {
         let want = f64::from(values[0][at]).exp() / sums[at / columns];

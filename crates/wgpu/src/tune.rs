@@ -18,6 +18,8 @@ pub struct Tuning {
     pub driver: String,
     /// The kernel for contractions of about a size.
     pub(crate) contractions: Vec<(Extent, Contractions)>,
+    /// The same for operands of `f16`, where that was measured.
+    pub(crate) halves: Vec<(Extent, Contractions)>,
     /// How reductions are combined, if that was measured.
     pub(crate) reductions: Option<Reductions>,
 }
@@ -35,11 +37,17 @@ pub fn tuning_file() -> Option<PathBuf> {
 }
 
 impl Tuning {
-    /// The kernel measured for a size within a factor of about two along every axis.
-    pub(crate) fn contraction(&self, e: Extent) -> Option<Contractions> {
+    /// True if some contraction takes cooperative matrices.
+    pub(crate) fn is_cooperative(&self) -> bool {
+        self.contractions.iter().chain(&self.halves).any(|(_, kernel)| *kernel == Contractions::Cooperative)
+    }
+
+    /// The kernel measured for a size within a factor of about two along every axis, and operands that are `f16`, or that are not.
+    pub(crate) fn contraction(&self, e: Extent, half: bool) -> Option<Contractions> {
+        let measured = if half && !self.halves.is_empty() { &self.halves } else { &self.contractions };
         let far = |a: usize, b: usize| ((a.max(1) as f32) / (b.max(1) as f32)).log2().abs();
         let distance = |o: &Extent| [far(e.z, o.z), far(e.m, o.m), far(e.n, o.n), far(e.k, o.k)];
-        let near = self.contractions.iter().filter(|(o, _)| distance(o).iter().all(|d| *d <= 1.1));
+        let near = measured.iter().filter(|(o, _)| distance(o).iter().all(|d| *d <= 1.1));
         let sum = |o: &Extent| distance(o).iter().sum::<f32>();
         near.min_by(|(a, _), (b, _)| sum(a).total_cmp(&sum(b))).map(|(_, kernel)| *kernel)
     }
@@ -70,8 +78,12 @@ impl Tuning {
 
     fn to_json(&self) -> Value {
         let choice = |(e, kernel): &(Extent, Contractions)| json!([e.z, e.m, e.n, e.k, kernel.name()]);
-        let contractions: Vec<Value> = self.contractions.iter().map(choice).collect();
+        let list = |all: &[(Extent, Contractions)]| all.iter().map(choice).collect::<Vec<Value>>();
+        let contractions = list(&self.contractions);
         let mut value = json!({ "adapter": self.adapter, "driver": self.driver, "contractions": contractions });
+        if !self.halves.is_empty() {
+            value["contractions_f16"] = json!(list(&self.halves));
+        }
         if let Some(reductions) = self.reductions {
             value["reductions"] = json!(reductions.name());
         }
@@ -85,12 +97,14 @@ impl Tuning {
             let extent = Extent { z: number(0)?, m: number(1)?, n: number(2)?, k: number(3)? };
             Some((extent, Contractions::from_name(row.get(4)?.as_str()?)?))
         };
-        let contractions = value.get("contractions")?.as_array()?.iter().map(choice).collect::<Option<_>>()?;
+        let list = |all: &Value| all.as_array()?.iter().map(choice).collect::<Option<Vec<_>>>();
+        let contractions = list(value.get("contractions")?)?;
+        let halves = value.get("contractions_f16").map_or(Some(Vec::new()), list)?;
         let reductions = match value.get("reductions") {
             Some(name) => Some(Reductions::from_name(name.as_str()?)?),
             None => None,
         };
-        Some(Tuning { adapter: text("adapter")?, driver: text("driver")?, contractions, reductions })
+        Some(Tuning { adapter: text("adapter")?, driver: text("driver")?, contractions, halves, reductions })
     }
 }
 

@@ -1,5 +1,5 @@
-//! Matrix products and convolutions as one contraction, in three shaders: small or large tiles in workgroup memory, or tiles in
-//! the registers of a subgroup.
+//! Matrix products and convolutions as one contraction, in four shaders: small or large tiles in workgroup memory, tiles in
+//! the registers of a subgroup, or cooperative matrices.
 
 use super::shader::{Builder, bindings};
 use super::table::{Extent, Variant};
@@ -78,7 +78,8 @@ impl Contraction<'_> {
     /// The dispatches.
     pub(super) fn lower(mut self, traits: &Traits) -> Result<Lowered> {
         let extent = Extent { z: self.z, m: self.m, n: self.n, k: self.k };
-        let variant = Variant::choose(extent, traits);
+        let half = self.a.buffer.1 == DType::F16 && self.b.buffer.1 == DType::F16;
+        let variant = Variant::choose(extent, half, traits);
         if let Variant::Subgroup { blocks, .. } = variant {
             // Vectors along the rows fill four blocks at once.
             if blocks < 4 && self.a.mode == Mode::AlongResult {
@@ -112,6 +113,7 @@ impl Contraction<'_> {
             Variant::Subgroup { blocks, subgroups } => {
                 Builder::new(self.label, SUBGROUP, traits).constants(&[("BLOCKS", blocks), ("SUBGROUPS", subgroups)])
             }
+            Variant::Cooperative(tile) => tile.shader(self.label, traits)?,
         };
         let work = self.z * self.m * self.n * self.k;
         builder = self.a.bind(builder, "a", work, traits)?;

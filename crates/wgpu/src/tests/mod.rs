@@ -48,7 +48,8 @@ pub(crate) fn backends() -> Option<&'static [WgpuBackend; 2]> {
 pub(crate) fn forced(contractions: Contractions, change: impl Fn(&mut Traits)) -> Option<Vec<WgpuBackend>> {
     backends()?;
     let open = |checked| {
-        let options = Options { checked, contractions: Some(contractions), ..Options::default() };
+        let emulated = contractions == Contractions::Cooperative;
+        let options = Options { checked, contractions: Some(contractions), emulated, ..Options::default() };
         let mut backend = WgpuBackend::open_blocking(0, options).unwrap();
         if let Some(device) = Arc::get_mut(&mut backend.device) {
             (device.traits.software, device.traits.max_texels) = (false, 0);

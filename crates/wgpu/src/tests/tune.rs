@@ -11,7 +11,7 @@ fn tuning(adapter: &str, kernel: Contractions) -> Tuning {
         adapter: adapter.into(),
         driver: "1.0".into(),
         contractions: vec![choice(64), choice(1024)],
-        reductions: None,
+        ..Tuning::default()
     }
 }
 
@@ -40,7 +40,7 @@ fn files_keep_every_adapter() {
 fn sizes_nearby_share_a_choice() {
     let mut tuning = tuning("a", Contractions::Large);
     tuning.contractions[1].1 = Contractions::Tiled;
-    let chosen = |m, n, k| tuning.contraction(Extent { z: 1, m, n, k });
+    let chosen = |m, n, k| tuning.contraction(Extent { z: 1, m, n, k }, false);
     assert_eq!(chosen(64, 256, 64), Some(Contractions::Large));
     assert_eq!(chosen(100, 300, 50), Some(Contractions::Large));
     assert_eq!(chosen(1500, 200, 100), Some(Contractions::Tiled));

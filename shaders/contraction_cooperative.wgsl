@@ -209,38 +209,37 @@ const STEPS: u32 = 16u;
 const THREADS: u32 = 128u;
 alias Element = f32;
 
-alias Matrices = array<array<f32, SIZE * SIZE / 4u>, BLOCKS * BLOCKS>;
 alias Places = array<u32, BLOCKS>;
 
-fn load_matrices(lane: u32, lanes: u32, once: u32) -> Matrices {
-    var c: Matrices;
+var<private> accumulators: array<array<f32, SIZE * SIZE / 8u>, BLOCKS * BLOCKS>;
+
+fn load_matrices(lane: u32, lanes: u32, once: u32) {
     for (var i = 0u; i < BLOCKS * BLOCKS * once; i++) {
         for (var e = lane; e < SIZE * SIZE; e += lanes) {
-            c[i][e / lanes] = results[e];
+            accumulators[i][e / lanes] = results[e];
         }
     }
-    return c;
 }
 
-fn multiply_add(c: ptr<function, Matrices>, a: Places, b: Places, lane: u32, lanes: u32, once: u32) {
+fn multiply_add(a: Places, b: Places, lane: u32, lanes: u32, once: u32) {
     var left = a;
     var right = b;
     for (var i = 0u; i < BLOCKS * BLOCKS * once; i++) {
         for (var e = lane; e < SIZE * SIZE; e += lanes) {
             let row = left[i / BLOCKS] + e / SIZE * A_STRIDE;
             let column = right[i % BLOCKS] + e % SIZE;
-            var sum = (*c)[i][e / lanes];
+            var sum = accumulators[i][e / lanes];
             for (var k = 0u; k < SIZE * once; k++) {
                 sum = fma(f32(tile_a[row + k]), f32(tile_b[column + k * B_STRIDE]), sum);
             }
-            (*c)[i][e / lanes] = sum;
+            accumulators[i][e / lanes] = sum;
         }
     }
 }
 
-fn store_matrix(c: ptr<function, Matrices>, i: u32, at: u32, lane: u32, lanes: u32) {
+fn store_matrix(i: u32, at: u32, lane: u32, lanes: u32) {
     for (var e = lane; e < SIZE * SIZE; e += lanes) {
-        results[at + e] = (*c)[i][e / lanes];
+        results[at + e] = accumulators[i][e / lanes];
     }
 }
 // @end
@@ -372,7 +371,7 @@ fn main(
         let row = unit / 2u * QUARTER;
         let column = unit % 2u * QUARTER;
         // @begin
-        var c = load_matrices(lane, lanes, once);
+        load_matrices(lane, lanes, once);
         // @end
         for (var k0 = begin; k0 < end; k0 += STEPS) {
             stage_a(z, m0, k0, end, local);
@@ -386,7 +385,7 @@ fn main(
                 let b1 = k * B_STRIDE + column + 16u;
                 let a = array(a0, a1);
                 let b = array(b0, b1);
-                multiply_add(&c, a, b, lane, lanes, once);
+                multiply_add(a, b, lane, lanes, once);
                 // @end
             }
             workgroupBarrier();
@@ -397,7 +396,7 @@ fn main(
             if (first + subgroup < UNITS) {
                 let at = unit * SIZE * SIZE;
                 // @store
-                store_matrix(&c, i, at, lane, lanes);
+                store_matrix(i, at, lane, lanes);
                 // @end
             }
             workgroupBarrier();

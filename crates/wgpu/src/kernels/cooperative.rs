@@ -138,7 +138,7 @@ impl Tile {
     fn begin(self) -> String {
         let Tile { size, emulated, .. } = self;
         if emulated {
-            return "var c = load_matrices(lane, lanes, once);\n".into();
+            return "load_matrices(lane, lanes, once);\n".into();
         }
         self.each(|text, i, j| {
             writeln!(text, "var c{i}_{j} = coopLoadT<coop_mat{size}x{size}<f32, C>>(&results[0], SIZE);")
@@ -162,7 +162,7 @@ impl Tile {
         if emulated {
             let list = |name| (0..blocks).map(|i| format!("{name}{i}")).collect::<Vec<_>>().join(", ");
             let _ = writeln!(text, "let a = array({});\nlet b = array({});", list("a"), list("b"));
-            return text + "multiply_add(&c, a, b, lane, lanes, once);\n";
+            return text + "multiply_add(a, b, lane, lanes, once);\n";
         }
         text + &self.each(|text, i, j| writeln!(text, "c{i}_{j} = coopMultiplyAdd(a{i}, b{j}, c{i}_{j});"))
     }
@@ -170,7 +170,7 @@ impl Tile {
     /// Accumulator number `i` to `results[at]`.
     fn store(self) -> String {
         if self.emulated {
-            return "store_matrix(&c, i, at, lane, lanes);\n".into();
+            return "store_matrix(i, at, lane, lanes);\n".into();
         }
         let last = self.blocks - 1;
         self.each(|text, i, j| {
@@ -192,40 +192,39 @@ impl Tile {
 }
 
 /// A factor is the place where it lies; the elements of an accumulator are dealt out to the threads of the subgroup, of which there are
-/// at least four. Bounds that are only known when run (`once` is 1) keep compilers from unrolling this into very long code.
+/// at least eight. Bounds that are only known when run (`once` is 1) keep compilers from unrolling this into very long code.
 const EMULATION: &str = "
-alias Matrices = array<array<f32, SIZE * SIZE / 4u>, BLOCKS * BLOCKS>;
 alias Places = array<u32, BLOCKS>;
 
-fn load_matrices(lane: u32, lanes: u32, once: u32) -> Matrices {
-    var c: Matrices;
+var<private> accumulators: array<array<f32, SIZE * SIZE / 8u>, BLOCKS * BLOCKS>;
+
+fn load_matrices(lane: u32, lanes: u32, once: u32) {
     for (var i = 0u; i < BLOCKS * BLOCKS * once; i++) {
         for (var e = lane; e < SIZE * SIZE; e += lanes) {
-            c[i][e / lanes] = results[e];
+            accumulators[i][e / lanes] = results[e];
         }
     }
-    return c;
 }
 
-fn multiply_add(c: ptr<function, Matrices>, a: Places, b: Places, lane: u32, lanes: u32, once: u32) {
+fn multiply_add(a: Places, b: Places, lane: u32, lanes: u32, once: u32) {
     var left = a;
     var right = b;
     for (var i = 0u; i < BLOCKS * BLOCKS * once; i++) {
         for (var e = lane; e < SIZE * SIZE; e += lanes) {
             let row = left[i / BLOCKS] + e / SIZE * A_STRIDE;
             let column = right[i % BLOCKS] + e % SIZE;
-            var sum = (*c)[i][e / lanes];
+            var sum = accumulators[i][e / lanes];
             for (var k = 0u; k < SIZE * once; k++) {
                 sum = fma(f32(tile_a[row + k]), f32(tile_b[column + k * B_STRIDE]), sum);
             }
-            (*c)[i][e / lanes] = sum;
+            accumulators[i][e / lanes] = sum;
         }
     }
 }
 
-fn store_matrix(c: ptr<function, Matrices>, i: u32, at: u32, lane: u32, lanes: u32) {
+fn store_matrix(i: u32, at: u32, lane: u32, lanes: u32) {
     for (var e = lane; e < SIZE * SIZE; e += lanes) {
-        results[at + e] = (*c)[i][e / lanes];
+        results[at + e] = accumulators[i][e / lanes];
     }
 }
 ";

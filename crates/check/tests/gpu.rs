@@ -42,27 +42,32 @@ fn group(name: &str) {
     }
 }
 
-/// Every kernel for contractions that the device can run, forced on a third of their cases, with bounds checks.
+/// Every kernel for contractions that the device can run, forced on a third of their cases, with bounds checks; cooperative matrices are
+/// emulated, and have cases with `f16` too.
 #[test]
 fn every_contraction_kernel() {
     if open(false).is_none() {
         return;
     }
-    let groups = ["matmul", "conv", "conv_grad"];
     let list = cases();
-    let own = list.iter().filter(|c| groups.contains(&c.name.split('/').next().unwrap_or("")));
     // Each case compiles a shader of its own, and these are large: a third of them, taken through all groups.
-    let own: Vec<_> = own.step_by(3).collect();
+    let third = |prefixes: &[&str]| -> Vec<_> {
+        list.iter().filter(|c| prefixes.iter().any(|p| c.name.starts_with(p))).step_by(3).collect()
+    };
+    let plain = third(&["matmul/", "conv/", "conv_grad/"]);
+    let mixed = third(&["mixed/matmul/", "mixed/epilogue/", "mixed/conv/"]);
     let mut ran = 0;
     for kernel in Contractions::ALL {
-        let options = Options { checked: true, contractions: Some(kernel), ..Options::default() };
+        let emulated = kernel == Contractions::Cooperative;
+        let options = Options { checked: true, contractions: Some(kernel), emulated, ..Options::default() };
         let backend = match WgpuBackend::open_blocking(0, options) {
             Ok(backend) => backend,
             Err(error) if error.kind() == ErrorKind::Unsupported => continue,
             Err(error) => panic!("{}: {error}", kernel.name()),
         };
         let device = Device::new(backend);
-        let failed = failures(own.iter().copied(), |case| ibex_check::compare(&device, case));
+        let own = plain.iter().chain(mixed.iter().filter(|_| emulated));
+        let failed = failures(own.copied(), |case| ibex_check::compare(&device, case));
         assert!(failed.is_empty(), "{}: {failed:#?}", kernel.name());
         ran += 1;
     }

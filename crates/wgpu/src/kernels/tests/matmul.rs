@@ -1,6 +1,8 @@
 use super::*;
 use crate::dispatch::Traits;
+use crate::kernels::table::Variant;
 use crate::kernels::{Cooperative, Extent};
+use crate::tune::Tuning;
 use ibex_core::program::{MatMul, Operand};
 
 #[derive(Clone, Copy, Debug)]
@@ -242,6 +244,7 @@ fn cooperative_matrices_are_valid() {
                     let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
                     assert!(bytes.windows(26).any(|w| w == b"SPV_KHR_cooperative_matrix"));
                     written += 1;
+                    // For a look by `spirv-val`.
                     if let Some(folder) = std::env::var_os("IBEX_SPIRV_FOLDER") {
                         let name = format!("cooperative-{half}-{dtype}-{batch}-{n}-{policy:?}.spv");
                         std::fs::write(std::path::Path::new(&folder).join(name), bytes).unwrap();
@@ -359,6 +362,18 @@ fn the_table() {
     (traits.software, traits.subgroups, traits.max_invocations) = (false, Some((8, 8)), 1024);
     traits.cooperative = Some(Cooperative::emulated(true));
     assert_eq!(chosen(4096, 4096, 4096, &traits), "large");
+    // Where tuning says so, for operands of the type it says so of.
+    let extent = Extent { z: 1, m: 512, n: 512, k: 512 };
+    let halves = vec![(extent, Contractions::Cooperative)];
+    let tuning = Tuning { halves, ..Tuning::default() };
+    traits.tuning = Some(std::sync::Arc::new(tuning));
+    let of = |half, traits: &Traits| Variant::choose(extent, half, traits);
+    assert!(
+        matches!(of(true, &traits), Variant::Cooperative(_)) && matches!(of(false, &traits), Variant::Tiled { .. })
+    );
+    traits.cooperative = None;
+    assert!(matches!(of(true, &traits), Variant::Tiled { .. }));
+    traits.cooperative = Some(Cooperative::emulated(true));
     for kernel in Contractions::ALL {
         traits.contractions = Some(kernel);
         assert_eq!(chosen(64, 64, 64, &traits), kernel.name());

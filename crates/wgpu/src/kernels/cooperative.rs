@@ -49,8 +49,9 @@ impl Cooperative {
             _ => info.subgroup_max_size as usize,
         };
         let found = Cooperative { half, single: side(F32), subgroup, emulated: false };
-        let subgroups = adapter.features().contains(wgpu::Features::SUBGROUP);
-        (subgroups && subgroup > 0 && (found.half, found.single) != (None, None)).then_some(found)
+        let needed = wgpu::Features::SUBGROUP | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        (adapter.features().contains(needed) && subgroup > 0 && (found.half, found.single) != (None, None))
+            .then_some(found)
     }
 }
 

@@ -221,6 +221,10 @@ fn load_matrices(lane: u32, lanes: u32, once: u32) {
     }
 }
 
+fn term(row: u32, column: u32, k: u32) -> f32 {
+    return f32(tile_a[row + k]) * f32(tile_b[column + k * B_STRIDE]);
+}
+
 fn multiply_add(a: Places, b: Places, lane: u32, lanes: u32, once: u32) {
     var left = a;
     var right = b;
@@ -229,8 +233,10 @@ fn multiply_add(a: Places, b: Places, lane: u32, lanes: u32, once: u32) {
             let row = left[i / BLOCKS] + e / SIZE * A_STRIDE;
             let column = right[i % BLOCKS] + e % SIZE;
             var sum = accumulators[i][e / lanes];
-            for (var k = 0u; k < SIZE * once; k++) {
-                sum = fma(f32(tile_a[row + k]), f32(tile_b[column + k * B_STRIDE]), sum);
+            for (var k = 0u; k < SIZE * once; k += 8u) {
+                sum += term(row, column, k) + term(row, column, k + 1u) + term(row, column, k + 2u)
+                    + term(row, column, k + 3u) + term(row, column, k + 4u) + term(row, column, k + 5u)
+                    + term(row, column, k + 6u) + term(row, column, k + 7u);
             }
             accumulators[i][e / lanes] = sum;
         }

@@ -91,6 +91,8 @@ pub(crate) struct Traits {
     pub max_bindings: u32,
     /// Elements that fit a copy in texels; 0 where buffers are as fast.
     pub max_texels: usize,
+    /// Iterations that all loops of an invocation may have together. llvmpipe ends them after 65,535, without a word.
+    pub max_iterations: usize,
     /// The adapter is a program on the CPU: few threads, dear barriers.
     pub software: bool,
     /// The cooperative matrices that shaders may use.
@@ -123,6 +125,7 @@ impl Traits {
             } else {
                 0
             },
+            max_iterations: if software { 60_000 } else { usize::MAX },
             software,
             cooperative: None,
             contractions: None,

@@ -64,6 +64,12 @@ pub(crate) fn lower(kernel: &Loop, label: &str, program: &Program, traits: &Trai
         return Err(Error::unsupported(format!("a loop over {:?} is too large for the GPU", kernel.dims)));
     }
     let shape = shape(kernel, &levels, traits);
+    if shape.row.div_ceil(shape.lanes) * sweeps(kernel) > traits.max_iterations {
+        return Err(Error::unsupported(format!(
+            "a loop over {:?} has rows longer than software GPUs can run; use a real GPU or IBEX_DEVICE=cpu",
+            kernel.dims
+        )));
+    }
     let groups = shape.total.div_ceil(shape.points);
     let most = traits.max_workgroups_per_dim as usize;
     let (x, y) = if groups <= most { (groups, 1) } else { (most, groups.div_ceil(most)) };
@@ -102,6 +108,11 @@ fn point_axes(kernel: &Loop) -> Vec<usize> {
     (0..kernel.dims.len()).filter(|d| !(kernel.outer..kernel.outer + kernel.reduce).contains(d)).collect()
 }
 
+/// Passes along the rows, at most.
+fn sweeps(kernel: &Loop) -> usize {
+    kernel.phases().into_iter().max().unwrap_or(0) + 2
+}
+
 fn shape(kernel: &Loop, levels: &[bool], traits: &Traits) -> Shape {
     let vector = vector(kernel, levels);
     let [outer, mut row, inside] = kernel.extents();
@@ -126,6 +137,9 @@ fn shape(kernel: &Loop, levels: &[bool], traits: &Traits) -> Shape {
         let most = if lanes_first { size } else { (size / 16).max(size / total.next_power_of_two()).min(size) };
         let wanted = if lanes_first && !traits.software { size * total } else { threads };
         while lanes < most && lanes * total < wanted && row >= lanes * 2 * work {
+            lanes *= 2;
+        }
+        while lanes < most && row.div_ceil(lanes) * sweeps(kernel) > traits.max_iterations {
             lanes *= 2;
         }
     }

@@ -5,7 +5,7 @@ use super::shader::{Builder, bindings};
 use super::table::{Extent, Variant};
 use crate::dispatch::{Lowered, Target, Traits};
 use ibex_core::program::{Body, BufferId};
-use ibex_core::{DType, Result};
+use ibex_core::{DType, Error, Result};
 
 const TILED: &str = include_str!("../../../../shaders/contraction_tiled.wgsl");
 const LARGE: &str = include_str!("../../../../shaders/contraction_large.wgsl");
@@ -69,7 +69,7 @@ pub(super) struct Contraction<'a> {
 fn splits(c: &Contraction, variant: Variant, tiles: usize, traits: &Traits) -> (usize, usize) {
     let (wanted, least) = if traits.software { (8, 256) } else { (256, 128) };
     let memory = (64 << 20) / (4 * c.z * c.m * c.n);
-    let parts = (wanted / tiles).min(c.k / least).min(memory).max(1);
+    let parts = (wanted / tiles).min(c.k / least).min(memory).max(c.k.div_ceil(variant.longest(traits))).max(1);
     let chunk = c.k.div_ceil(parts).next_multiple_of(variant.step()).max(variant.step());
     (c.k.div_ceil(chunk).max(1), chunk)
 }
@@ -101,6 +101,12 @@ impl Contraction<'_> {
         let (mut parts, mut chunk) = splits(&self, variant, tiles, traits);
         if bindings(1, self.epilogue) > limit {
             (parts, chunk) = (1, self.k.next_multiple_of(variant.step()).max(variant.step()));
+        }
+        if chunk > variant.longest(traits).next_multiple_of(variant.step()) {
+            return Err(Error::unsupported(format!(
+                "{} over {} products is too long for this device",
+                self.label, self.k
+            )));
         }
         let size = self.z * self.m * self.n;
         super::shader::addressable(self.label, &[size * parts])?;

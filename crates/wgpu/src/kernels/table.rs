@@ -100,6 +100,15 @@ impl Variant {
         }
     }
 
+    /// The most steps of `k` for which the loops of an invocation have few enough iterations.
+    pub fn longest(self, traits: &Traits) -> usize {
+        match self {
+            Variant::Tiled { .. } | Variant::Large => traits.max_iterations / 3,
+            Variant::Subgroup { .. } => traits.max_iterations.saturating_mul(2),
+            Variant::Cooperative(_) => traits.max_iterations / 64,
+        }
+    }
+
     /// Steps of `k` in one pass of the main loop.
     pub fn step(self) -> usize {
         match self {

@@ -126,6 +126,26 @@ fn largest_and_smallest_of_special_numbers() {
     }
 }
 
+/// Rows for which a thread alone would need more iterations than llvmpipe runs.
+#[test]
+fn long_rows() {
+    let Some([backend, _]) = super::backends() else { return };
+    let dims = [300, 70_001];
+    let body = Body {
+        loads: vec![load(0, DType::F16, view(0, &[0, 0]))],
+        iotas: vec![],
+        instrs: vec![Instr::Load(0), Instr::Reduce(Reduce::Sum, v(0))],
+        stores: vec![store(1, 1, F, view(0, &[1, 0]))],
+    };
+    let kernel = Loop { dims: dims.to_vec(), outer: 1, reduce: 1, body };
+    let data = [numbers(DType::F16, 2, 1.0, 1.0), Data::zeros(F, 300)];
+    let program = super::program(&[(DType::F16, 2), (F, 300)], &[], vec![KernelKind::Loop(kernel.clone())]);
+    assert_eq!(super::run(backend, program.clone(), &data)[1].to_f64(), vec![70_001.0; 300]);
+    let short = Traits { max_iterations: 100, ..backend.device.traits.clone() };
+    let error = crate::codegen::lower(&kernel, "sum", &program, &short).unwrap_err();
+    assert!(error.to_string().contains("longer than software GPUs can run"), "{error}");
+}
+
 /// The forms above are combined by subgroups where that is asked for and each row has a workgroup of its own, and nowhere else.
 #[test]
 fn when_subgroups_combine() {

@@ -115,6 +115,21 @@ fn all_layouts_and_odd_shapes() {
     }
 }
 
+/// Sums too long for the loops of one invocation on llvmpipe.
+#[test]
+fn long_sums() {
+    let Some(backends) = backends() else { return };
+    let ones =
+        |buffer| Operand { batch_stride: 0, row_stride: 0, col_stride: 0, ..operand(buffer, 1, 1, false, &SQUARE) };
+    let (m, n, k) = (128, 128, 300_007);
+    let kind = MatMul { batch: 1, m, n, k, a: ones(0), b: ones(1), epilogue: plain(2, &[1, m, n]) };
+    for backend in backends {
+        let buffers = [bytes(&[1.0]), bytes(&[1.0]), vec![0xff; 4 * m * n]];
+        let got = run(backend, &KernelKind::MatMul(kind.clone()), &buffers, 2);
+        close("long sums", &floats(&got), &vec![k as f64; m * n], 1e-6);
+    }
+}
+
 /// Large enough for software devices to read single elements from textures.
 #[test]
 fn much_work_by_elements() {

@@ -102,7 +102,7 @@ impl Contraction<'_> {
         if bindings(1, self.epilogue) > limit {
             (parts, chunk) = (1, self.k.next_multiple_of(variant.step()).max(variant.step()));
         }
-        if chunk > variant.longest(traits).next_multiple_of(variant.step()) {
+        if chunk >= variant.longest(traits).saturating_add(variant.step()) {
             return Err(Error::unsupported(format!(
                 "{} over {} products is too long for this device",
                 self.label, self.k

@@ -2,7 +2,7 @@
 
 use ibex_check::{cases, failures, random_graph, random_step, shrink};
 use ibex_core::{Device, ErrorKind};
-use ibex_wgpu::{Contractions, Options, WgpuBackend};
+use ibex_wgpu::{Contractions, Options, Reductions, WgpuBackend};
 
 /// The default adapter; `None` where there is none and none is required.
 fn open(unfused: bool) -> Option<Device> {
@@ -42,31 +42,54 @@ fn group(name: &str) {
     }
 }
 
-/// Every kernel for contractions that the device can run, forced on a third of their cases, with bounds checks.
+/// Every kernel for contractions that the device can run, forced on a third of their cases, with bounds checks. Cooperative matrices, which
+/// nobody else runs here, are emulated, for all of these cases and for those of mixed precision.
 #[test]
 fn every_contraction_kernel() {
     if open(false).is_none() {
         return;
     }
-    let groups = ["matmul", "conv", "conv_grad"];
     let list = cases();
-    let own = list.iter().filter(|c| groups.contains(&c.name.split('/').next().unwrap_or("")));
+    let named = |case: &ibex_check::Case, all: &[&str]| all.iter().any(|prefix| case.name.starts_with(prefix));
+    let own: Vec<_> = list.iter().filter(|c| named(c, &["matmul/", "conv/", "conv_grad/"])).collect();
+    let mixed = list.iter().filter(|c| named(c, &["mixed/matmul/", "mixed/epilogue/", "mixed/conv/"]));
+    let all: Vec<_> = own.iter().copied().chain(mixed).collect();
     // Each case compiles a shader of its own, and these are large: a third of them, taken through all groups.
-    let own: Vec<_> = own.step_by(3).collect();
+    let third: Vec<_> = own.into_iter().step_by(3).collect();
     let mut ran = 0;
     for kernel in Contractions::ALL {
-        let options = Options { checked: true, contractions: Some(kernel), ..Options::default() };
+        let emulated = kernel == Contractions::Cooperative;
+        let options = Options { checked: true, contractions: Some(kernel), emulated, ..Options::default() };
         let backend = match WgpuBackend::open_blocking(0, options) {
             Ok(backend) => backend,
             Err(error) if error.kind() == ErrorKind::Unsupported => continue,
             Err(error) => panic!("{}: {error}", kernel.name()),
         };
         let device = Device::new(backend);
+        let own = if emulated { &all } else { &third };
         let failed = failures(own.iter().copied(), |case| ibex_check::compare(&device, case));
         assert!(failed.is_empty(), "{}: {failed:#?}", kernel.name());
         ran += 1;
     }
     assert!(ran >= 2, "only {ran} kernels ran");
+}
+
+/// Reductions combined by subgroups, with bounds checks, where the device has them.
+#[test]
+fn reductions_by_subgroups() {
+    if open(false).is_none() {
+        return;
+    }
+    let options = Options { checked: true, reductions: Some(Reductions::Subgroup), ..Options::default() };
+    let device = match WgpuBackend::open_blocking(0, options) {
+        Ok(backend) => Device::new(backend),
+        Err(error) if error.kind() == ErrorKind::Unsupported => return println!("skipped: {error}"),
+        Err(error) => panic!("{error}"),
+    };
+    let list = cases();
+    let own = list.iter().filter(|c| ["reduce", "composed"].contains(&c.name.split('/').next().unwrap_or("")));
+    let failed = failures(own, |case| ibex_check::compare(&device, case));
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 /// One test for each group, so that a report says what is broken.

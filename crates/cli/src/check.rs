@@ -1,12 +1,15 @@
 //! `ibex check`: the conformance cases on a device.
 
 use crate::Failure;
+use ibex::ErrorKind;
 use ibex_check::Case;
+use ibex_wgpu::{Contractions, Options, Reductions, WgpuBackend};
 use lexopt::prelude::*;
 
 pub const USAGE: &str = "check [FILTER ...] [--device ID] [--list]
     runs the conformance cases whose names contain a FILTER (all cases without one): every primitive,
-    and programs made of them, against the f64 reference
+    and programs made of them, against the f64 reference. On a GPU the cases of matrix products and reductions
+    run again by cooperative matrices and by subgroups, if it has them: what tuning may choose
       --device ID   cpu, gpu, gpu:1, ... (default: the default device)
       --list        the names of the cases";
 
@@ -39,5 +42,53 @@ pub fn run(mut args: lexopt::Parser) -> Result<bool, Failure> {
         println!("FAILED {case}: {why}");
     }
     println!("{} passed, {} failed", cases.len() - failed.len(), failed.len());
-    Ok(failed.is_empty())
+    let mut right = failed.is_empty();
+    for variant in info.id.strip_prefix("gpu:").and_then(|index| index.parse().ok()).map_or(Vec::new(), variants) {
+        right &= variant.run(&cases)?;
+    }
+    Ok(right)
+}
+
+/// Kernels that a device runs only when asked, and the cases that meet them.
+struct Variant {
+    name: &'static str,
+    index: usize,
+    options: Options,
+    groups: &'static [&'static str],
+}
+
+fn variants(index: usize) -> Vec<Variant> {
+    let cooperative = Options { contractions: Some(Contractions::Cooperative), ..Options::default() };
+    let subgroups = Options { reductions: Some(Reductions::Subgroup), ..Options::default() };
+    let products = &["matmul/", "conv/", "conv_grad/", "mixed/matmul/", "mixed/epilogue/", "mixed/conv/"];
+    vec![
+        Variant { name: "cooperative matrices", index, options: cooperative, groups: products },
+        Variant {
+            name: "reductions by subgroups",
+            index,
+            options: subgroups,
+            groups: &["reduce/", "composed/", "mixed/"],
+        },
+    ]
+}
+
+impl Variant {
+    /// Runs those of the cases that meet it; true if all are right, or the device has no such kernels.
+    fn run(&self, cases: &[&Case]) -> Result<bool, Failure> {
+        let own = || cases.iter().copied().filter(|c| self.groups.iter().any(|group| c.name.starts_with(group)));
+        if own().next().is_none() {
+            return Ok(true);
+        }
+        let device = match WgpuBackend::open_blocking(self.index, self.options) {
+            Ok(backend) => ibex::Device::new(backend),
+            Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(true),
+            Err(e) => return Err(e.context(self.name).into()),
+        };
+        let failed = ibex_check::failures(own(), |case| ibex_check::compare(&device, case));
+        for (case, why) in &failed {
+            println!("FAILED {case} with {}: {why}", self.name);
+        }
+        println!("with {}: {} passed, {} failed", self.name, own().count() - failed.len(), failed.len());
+        Ok(failed.is_empty())
+    }
 }

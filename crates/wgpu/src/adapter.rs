@@ -140,14 +140,17 @@ pub(crate) fn feature_names(features: wgpu::Features, info: &wgpu::AdapterInfo) 
     if features.contains(wgpu::Features::SUBGROUP) {
         names.push(format!("subgroups {}-{}", info.subgroup_min_size, info.subgroup_max_size));
     }
+    if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        names.push("cooperative matrices".to_string());
+    }
     if features.contains(wgpu::Features::TIMESTAMP_QUERY) {
         names.push("timestamps".to_string());
     }
     names
 }
 
-/// Opens adapter number `index` with its own limits and all useful features it has.
-pub(crate) async fn request(index: usize) -> Result<(wgpu::Adapter, wgpu::Device, wgpu::Queue)> {
+/// Adapter number `index`.
+pub(crate) async fn find(index: usize) -> Result<wgpu::Adapter> {
     let mut adapters = all().await;
     if adapters.is_empty() {
         return Err(Error::device(
@@ -159,16 +162,24 @@ pub(crate) async fn request(index: usize) -> Result<(wgpu::Adapter, wgpu::Device
             adapters.iter().enumerate().map(|(i, a)| format!("gpu:{i} ({})", a.get_info().name)).collect();
         return Err(Error::device(format!("there is no gpu:{index}; choose one of {}", names.join(", "))));
     }
-    let adapter = adapters.swap_remove(index);
-    let descriptor = wgpu::DeviceDescriptor {
+    Ok(adapters.swap_remove(index))
+}
+
+/// A device on an adapter, with its own limits and all useful features it has, and cooperative matrices if they are asked for.
+pub(crate) async fn request(adapter: &wgpu::Adapter, cooperative: bool) -> Result<(wgpu::Device, wgpu::Queue)> {
+    let mut descriptor = wgpu::DeviceDescriptor {
         label: Some("ibex"),
         required_features: adapter.features() & USEFUL,
         required_limits: adapter.limits(),
         ..Default::default()
     };
-    let (device, queue) = adapter
-        .request_device(&descriptor)
-        .await
-        .map_err(|e| Error::device(format!("could not open {}: {e}; update its driver", adapter.get_info().name)))?;
-    Ok((adapter, device, queue))
+    if cooperative {
+        descriptor.required_features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        // SAFETY: what wgpu calls experimental may have bugs that no type rules out. It is asked for where the user did: by name, or by a
+        // tuned file, for which the kernel's results were compared with others on this very device. Only generated shaders of one
+        // kernel use it, and all they address is a workgroup's own memory, in bounds by construction.
+        descriptor.experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+    }
+    let opened = adapter.request_device(&descriptor).await;
+    opened.map_err(|e| Error::device(format!("could not open {}: {e}; update its driver", adapter.get_info().name)))
 }

@@ -2,10 +2,10 @@
 
 use crate::adapter;
 use crate::buffer::{self, GpuBuffer};
+use crate::codegen::Reductions;
 use crate::device::Device;
-use crate::dispatch::Traits;
 use crate::executable::GpuExecutable;
-use crate::kernels::Contractions;
+use crate::kernels::{Contractions, Cooperative};
 use crate::tune::{Tuning, tuning_file};
 use ibex_core::backend::{Backend, BoxFuture, Buffer, Caps, Counters, DeviceInfo, Executable};
 use ibex_core::program::Program;
@@ -22,8 +22,13 @@ pub struct Options {
     /// Turn fusion off, for tests: see [`Caps::fuse`].
     pub unfused: bool,
     /// Run all contractions with this kernel, whatever their shape: for tests and for measuring. The environment variable
-    /// `IBEX_GPU_CONTRACTIONS` (`tiled`, `large`, `subgroup`) does the same.
+    /// `IBEX_GPU_CONTRACTIONS` (`tiled`, `large`, `subgroup`, `cooperative`) does the same.
     pub contractions: Option<Contractions>,
+    /// With [`Contractions::Cooperative`]: let plain WGSL do what cooperative matrices would, for tests on devices without them.
+    pub emulated: bool,
+    /// Combine the parts of all reductions so: for tests and for measuring. The environment variable `IBEX_GPU_REDUCTIONS`
+    /// (`workgroup`, `subgroup`) does the same.
+    pub reductions: Option<Reductions>,
 }
 
 /// A GPU.
@@ -40,16 +45,49 @@ impl WgpuBackend {
     /// # Errors
     /// `Device` if there is no such adapter or its driver refuses.
     pub async fn open(index: usize, options: Options) -> Result<WgpuBackend> {
-        let (adapter, device, queue) = adapter::request(index).await?;
+        let adapter = adapter::find(index).await?;
+        let info = adapter.get_info();
+        let mut notes = Vec::new();
+        let tuning = match tuning_file().map(|path| Tuning::read(&path, &info.name, &adapter::driver(&info))) {
+            Some(Ok(tuning)) => tuning,
+            // A file that is broken costs speed at most.
+            Some(Err(e)) => {
+                notes.push(format!("tuning ignored: {e}"));
+                None
+            }
+            None => None,
+        };
+        let contractions =
+            forced("IBEX_GPU_CONTRACTIONS", options.contractions, &Contractions::ALL, Contractions::name)?;
+        let reductions = forced("IBEX_GPU_REDUCTIONS", options.reductions, &Reductions::ALL, Reductions::name)?;
+        let wanted = contractions.map_or_else(
+            || tuning.as_ref().is_some_and(Tuning::is_cooperative),
+            |kernel| kernel == Contractions::Cooperative && !options.emulated,
+        );
+        // Where a driver no longer has them, a tuned file does no harm.
+        let mut cooperative = Cooperative::of(&adapter).filter(|_| wanted);
+        let mut opened = adapter::request(&adapter, cooperative.is_some()).await;
+        if let (Some(_), None, Err(e)) = (cooperative, contractions, &opened) {
+            notes.push(format!("tuned without cooperative matrices: {e}"));
+            cooperative = None;
+            opened = adapter::request(&adapter, false).await;
+        }
+        let (device, queue) = opened?;
         let checked = options.checked || std::env::var_os("IBEX_GPU_CHECKED").is_some_and(|v| v == "1");
         let mut device = Device::new(&adapter, device, queue, checked);
-        device.traits.contractions = forced(options.contractions, &device.traits)?;
-        match tuning_file().map(|path| Tuning::read(&path, &device.info.name, &adapter::driver(&device.info))) {
-            Some(Ok(tuning)) => device.traits.tuning = tuning.map(Arc::new),
-            // A file that is broken costs speed at most.
-            Some(Err(e)) => device.notes.push(format!("tuning ignored: {e}")),
-            None => {}
+        device.notes = notes;
+        let traits = &mut device.traits;
+        traits.cooperative = match options.emulated && traits.subgroups.is_some() {
+            true => Some(Cooperative::emulated(traits.f16)),
+            false => cooperative,
+        };
+        if let Some(kernel) = contractions.filter(|k| ![true, false].iter().any(|half| k.runs_on(*half, traits))) {
+            return Err(Error::unsupported(format!("this device can not run {} contractions", kernel.name())));
         }
+        if let Some(way) = reductions.filter(|r| !r.runs_on(traits)) {
+            return Err(Error::unsupported(format!("this device can not combine reductions by {}", way.name())));
+        }
+        (traits.contractions, traits.reductions, traits.tuning) = (contractions, reductions, tuning.map(Arc::new));
         Ok(WgpuBackend { device: Arc::new(device), index, options })
     }
 
@@ -85,18 +123,17 @@ impl WgpuBackend {
     }
 }
 
-/// The kernel that all contractions shall use, if one is asked for.
-fn forced(option: Option<Contractions>, traits: &Traits) -> Result<Option<Contractions>> {
-    let named = match std::env::var("IBEX_GPU_CONTRACTIONS") {
-        Ok(name) if option.is_none() && !name.is_empty() => Some(Contractions::from_name(&name).ok_or_else(|| {
-            let names = Contractions::ALL.map(Contractions::name).join(", ");
-            Error::value(format!("IBEX_GPU_CONTRACTIONS is {name:?}; it is one of {names}"))
-        })?),
-        _ => option,
-    };
-    match named.filter(|kernel| !kernel.runs_on(traits)) {
-        Some(kernel) => Err(Error::unsupported(format!("this device can not run {} contractions", kernel.name()))),
-        None => Ok(named),
+/// The variant that all kernels of a kind shall use, if one is asked for: by option, or by the name in an environment variable.
+fn forced<T: Copy>(variable: &str, option: Option<T>, all: &[T], name: fn(T) -> &'static str) -> Result<Option<T>> {
+    match std::env::var(variable) {
+        Ok(text) if option.is_none() && !text.is_empty() => {
+            let named = all.iter().copied().find(|variant| name(*variant) == text);
+            named.map(Some).ok_or_else(|| {
+                let names: Vec<&str> = all.iter().map(|variant| name(*variant)).collect();
+                Error::value(format!("{variable} is {text:?}; it is one of {}", names.join(", ")))
+            })
+        }
+        _ => Ok(option),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What kernels are lowered to.
 
-use crate::kernels::Contractions;
+use crate::codegen::Reductions;
+use crate::kernels::{Contractions, Cooperative};
 use crate::tune::Tuning;
 use ibex_core::program::BufferId;
 use std::sync::Arc;
@@ -90,10 +91,16 @@ pub(crate) struct Traits {
     pub max_bindings: u32,
     /// Elements that fit a copy in texels; 0 where buffers are as fast.
     pub max_texels: usize,
+    /// Iterations that all loops of an invocation may have together. llvmpipe ends them after 65,535, without a word.
+    pub max_iterations: usize,
     /// The adapter is a program on the CPU: few threads, dear barriers.
     pub software: bool,
+    /// The cooperative matrices that shaders may use.
+    pub cooperative: Option<Cooperative>,
     /// Run all contractions so, whatever the table says.
     pub contractions: Option<Contractions>,
+    /// Combine all reductions so.
+    pub reductions: Option<Reductions>,
     /// What was measured on this device.
     pub tuning: Option<Arc<Tuning>>,
 }
@@ -102,10 +109,12 @@ impl Traits {
     pub fn new(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Traits {
         let (limits, features) = (device.limits(), device.features());
         let software = crate::adapter::is_software(info);
+        // Elsewhere a subgroup has no number of its own: DX12 would be told one that takes threads to follow one another, and a browser
+        // wants shaders to ask.
+        let numbered = matches!(info.backend, wgpu::Backend::Vulkan | wgpu::Backend::Metal);
         Traits {
             f16: features.contains(wgpu::Features::SHADER_F16),
-            subgroups: features
-                .contains(wgpu::Features::SUBGROUP)
+            subgroups: (numbered && features.contains(wgpu::Features::SUBGROUP))
                 .then_some((info.subgroup_min_size, info.subgroup_max_size)),
             max_workgroup_storage: limits.max_compute_workgroup_storage_size,
             max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
@@ -116,8 +125,11 @@ impl Traits {
             } else {
                 0
             },
+            max_iterations: if software { 60_000 } else { usize::MAX },
             software,
+            cooperative: None,
             contractions: None,
+            reductions: None,
             tuning: None,
         }
     }

@@ -11,6 +11,8 @@ mod device;
 mod dispatch;
 mod executable;
 mod kernels;
+#[cfg(not(target_arch = "wasm32"))]
+mod measure;
 mod pool;
 mod tune;
 
@@ -19,7 +21,8 @@ mod tests;
 
 pub use adapter::{AdapterDescription, adapters};
 pub use backend::{Options, WgpuBackend};
+pub use codegen::Reductions;
 pub use kernels::Contractions;
 #[cfg(not(target_arch = "wasm32"))]
-pub use tune::tune;
+pub use measure::tune;
 pub use tune::{Tuning, tuning_file};

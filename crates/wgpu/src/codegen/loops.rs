@@ -8,6 +8,7 @@
 use super::access::{self, Var};
 use super::emit::{self, Emitter};
 use super::library::Library;
+use super::reductions::{self, Part};
 use crate::dispatch::{Binding, Dispatch, Lowered, Target, Traits};
 use ibex_core::program::{Instr, Loop, Program, Reg, View};
 use ibex_core::{Error, Result};
@@ -42,6 +43,8 @@ struct Shape {
     points: usize,
     /// Neighbouring threads are lanes of one point, not points.
     lanes_first: bool,
+    /// The lanes are a workgroup of their own, and combine by subgroups.
+    subgroups: bool,
     /// Points of the whole loop, and steps of a sweep, in units of registers.
     total: usize,
     row: usize,
@@ -61,6 +64,12 @@ pub(crate) fn lower(kernel: &Loop, label: &str, program: &Program, traits: &Trai
         return Err(Error::unsupported(format!("a loop over {:?} is too large for the GPU", kernel.dims)));
     }
     let shape = shape(kernel, &levels, traits);
+    if shape.row.div_ceil(shape.lanes) * sweeps(kernel) > traits.max_iterations {
+        return Err(Error::unsupported(format!(
+            "a loop over {:?} has rows longer than software GPUs can run; use a real GPU or IBEX_DEVICE=cpu",
+            kernel.dims
+        )));
+    }
     let groups = shape.total.div_ceil(shape.points);
     let most = traits.max_workgroups_per_dim as usize;
     let (x, y) = if groups <= most { (groups, 1) } else { (most, groups.div_ceil(most)) };
@@ -99,6 +108,11 @@ fn point_axes(kernel: &Loop) -> Vec<usize> {
     (0..kernel.dims.len()).filter(|d| !(kernel.outer..kernel.outer + kernel.reduce).contains(d)).collect()
 }
 
+/// Passes along the rows, at most.
+fn sweeps(kernel: &Loop) -> usize {
+    kernel.phases().into_iter().max().unwrap_or(0) + 2
+}
+
 fn shape(kernel: &Loop, levels: &[bool], traits: &Traits) -> Shape {
     let vector = vector(kernel, levels);
     let [outer, mut row, inside] = kernel.extents();
@@ -125,8 +139,17 @@ fn shape(kernel: &Loop, levels: &[bool], traits: &Traits) -> Shape {
         while lanes < most && lanes * total < wanted && row >= lanes * 2 * work {
             lanes *= 2;
         }
+        while lanes < most && row.div_ceil(lanes) * sweeps(kernel) > traits.max_iterations {
+            lanes *= 2;
+        }
     }
-    Shape { vector, lanes, points: size / lanes, lanes_first, total, row }
+    // A workgroup of one point needs not know which of its threads make a subgroup.
+    let whole = traits.subgroups.is_some_and(|(_, largest)| lanes >= largest as usize);
+    let one = lanes == size || lanes_first;
+    let subgroups =
+        lanes > 1 && one && whole && !matches!(vector, Vector::Point(_)) && reductions::by_subgroups(traits);
+    let points = if subgroups { 1 } else { size / lanes };
+    Shape { vector, lanes, points, lanes_first, subgroups, total, row }
 }
 
 /// Finds an axis along which all accesses are whole vectors, broadcasts, or (for row vectors) point-level.
@@ -257,6 +280,9 @@ impl<'a> Writer<'a> {
     fn prologue(&mut self, grid: [usize; 2]) {
         let Shape { lanes, points, total, .. } = self.shape;
         let e = &mut self.emitter;
+        if self.shape.subgroups {
+            e.line(reductions::LEADER);
+        }
         let group = if grid[1] > 1 { format!("group.x + group.y * {}u", grid[0]) } else { "group.x".into() };
         let (lane, point) = match (lanes, self.shape.lanes_first) {
             (1, _) => ("0u".to_string(), "local".to_string()),
@@ -393,26 +419,31 @@ impl<'a> Writer<'a> {
             if !self.shared.contains(&(reg, slot)) {
                 self.shared.push((reg, slot));
             }
-            parts.push((v, op, reg, format!("s{}{slot}", emit::letter(reg))));
+            parts.push(Part { v, op, reg, array: format!("s{}{slot}", emit::letter(reg)) });
         }
         let Shape { lanes, points, lanes_first, .. } = self.shape;
         if lanes == 1 {
-            parts.iter().for_each(|(v, ..)| e.line(format!("let v{v} = h{v};")));
+            parts.iter().for_each(|p| e.line(format!("let v{0} = h{0};", p.v)));
             self.shared.clear();
             return;
         }
+        if self.shape.subgroups {
+            let text = reductions::combine(&parts, &mut e.library);
+            e.text.push_str(&text);
+            return;
+        }
         let stride = if lanes_first { 1 } else { points };
-        for (v, _, _, array) in &parts {
+        for Part { v, array, .. } in &parts {
             e.line(format!("{array}[local] = h{v};"));
         }
         e.line(format!("workgroupBarrier();\nfor (var h = {}u; h > 0u; h = h >> 1u) {{\nif lane < h {{", lanes / 2));
-        for (_, op, reg, array) in &parts {
+        for Part { op, reg, array, .. } in &parts {
             let other = format!("{array}[local + h * {stride}u]");
             let both = emit::binary(op.combine(), *reg, width, &format!("{array}[local]"), &other, &mut e.library);
             e.line(format!("{array}[local] = {both};"));
         }
         e.line("}\nworkgroupBarrier();\n}");
-        for (v, _, _, array) in &parts {
+        for Part { v, array, .. } in &parts {
             e.line(format!("let v{v} = {array}[local - lane * {stride}u];"));
         }
         e.line("workgroupBarrier();");
@@ -458,7 +489,8 @@ impl<'a> Writer<'a> {
         let _ = write!(
             source,
             "@compute @workgroup_size({size})\nfn main(@builtin(workgroup_id) group: vec3<u32>, \
-             @builtin(local_invocation_index) local: u32) {{\n{}}}\n",
+             @builtin(local_invocation_index) local: u32{}) {{\n{}}}\n",
+            if self.shape.subgroups { reductions::BUILTINS } else { "" },
             e.text
         );
         source

@@ -1,11 +1,11 @@
-//! Matrix products and convolutions as one contraction, in three shaders: small or large tiles in workgroup memory, or tiles in
-//! the registers of a subgroup.
+//! Matrix products and convolutions as one contraction, in four shaders: small or large tiles in workgroup memory, tiles in
+//! the registers of a subgroup, or cooperative matrices.
 
 use super::shader::{Builder, bindings};
 use super::table::{Extent, Variant};
 use crate::dispatch::{Lowered, Target, Traits};
 use ibex_core::program::{Body, BufferId};
-use ibex_core::{DType, Result};
+use ibex_core::{DType, Error, Result};
 
 const TILED: &str = include_str!("../../../../shaders/contraction_tiled.wgsl");
 const LARGE: &str = include_str!("../../../../shaders/contraction_large.wgsl");
@@ -69,7 +69,7 @@ pub(super) struct Contraction<'a> {
 fn splits(c: &Contraction, variant: Variant, tiles: usize, traits: &Traits) -> (usize, usize) {
     let (wanted, least) = if traits.software { (8, 256) } else { (256, 128) };
     let memory = (64 << 20) / (4 * c.z * c.m * c.n);
-    let parts = (wanted / tiles).min(c.k / least).min(memory).max(1);
+    let parts = (wanted / tiles).min(c.k / least).min(memory).max(c.k.div_ceil(variant.longest(traits))).max(1);
     let chunk = c.k.div_ceil(parts).next_multiple_of(variant.step()).max(variant.step());
     (c.k.div_ceil(chunk).max(1), chunk)
 }
@@ -78,7 +78,8 @@ impl Contraction<'_> {
     /// The dispatches.
     pub(super) fn lower(mut self, traits: &Traits) -> Result<Lowered> {
         let extent = Extent { z: self.z, m: self.m, n: self.n, k: self.k };
-        let variant = Variant::choose(extent, traits);
+        let half = self.a.buffer.1 == DType::F16 && self.b.buffer.1 == DType::F16;
+        let variant = Variant::choose(extent, half, traits);
         if let Variant::Subgroup { blocks, .. } = variant {
             // Vectors along the rows fill four blocks at once.
             if blocks < 4 && self.a.mode == Mode::AlongResult {
@@ -101,6 +102,12 @@ impl Contraction<'_> {
         if bindings(1, self.epilogue) > limit {
             (parts, chunk) = (1, self.k.next_multiple_of(variant.step()).max(variant.step()));
         }
+        if chunk >= variant.longest(traits).saturating_add(variant.step()) {
+            return Err(Error::unsupported(format!(
+                "{} over {} products is too long for this device",
+                self.label, self.k
+            )));
+        }
         let size = self.z * self.m * self.n;
         super::shader::addressable(self.label, &[size * parts])?;
 
@@ -112,6 +119,7 @@ impl Contraction<'_> {
             Variant::Subgroup { blocks, subgroups } => {
                 Builder::new(self.label, SUBGROUP, traits).constants(&[("BLOCKS", blocks), ("SUBGROUPS", subgroups)])
             }
+            Variant::Cooperative(tile) => tile.shader(self.label, traits)?,
         };
         let work = self.z * self.m * self.n * self.k;
         builder = self.a.bind(builder, "a", work, traits)?;

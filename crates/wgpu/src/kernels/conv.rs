@@ -108,6 +108,7 @@ fn direct(k: &Conv, traits: &Traits) -> Result<Lowered> {
         ConvPass::KernelGrad => (65536 / size).min(pixels / 64).min((16 << 20) / size).max(1),
         _ => 1,
     };
+    let parts = if k.pass == ConvPass::KernelGrad { parts.max(pixels.div_ceil(traits.max_iterations)) } else { parts };
     let chunk = pixels.div_ceil(parts).max(1);
     let parts = pixels.div_ceil(chunk).max(1);
     addressable("conv", &[size * parts])?;

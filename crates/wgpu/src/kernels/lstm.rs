@@ -37,7 +37,9 @@ impl Recurrence<'_> {
                 .constants(&[("BATCH", self.n), ("STEPS", self.steps), ("UNITS", units)])
                 .constants(&self.constants)
         };
-        let fits = 16 * self.held * width <= traits.max_workgroup_storage as usize;
+        let fits = 16 * self.held * width <= traits.max_workgroup_storage as usize
+            // One pass over the units for each vector that is held, at every step.
+            && self.steps * (self.held * units + 8) <= traits.max_iterations;
         if fits && width <= 256.min(traits.max_invocations as usize) {
             let dispatch = start(self.sequence)
                 .constants(&[("WIDTH", width)])

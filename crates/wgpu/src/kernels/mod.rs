@@ -2,6 +2,7 @@
 
 mod contraction;
 mod conv;
+mod cooperative;
 mod index;
 mod lstm;
 mod matmul;
@@ -11,6 +12,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cooperative::Cooperative;
 pub use table::Contractions;
 pub(crate) use table::Extent;
 

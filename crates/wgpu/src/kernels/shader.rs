@@ -16,6 +16,7 @@ pub(super) struct Builder<'a> {
     /// All operands, and whether they are read as vectors.
     operands: Vec<(BufferId, DType, bool, &'static str)>,
     f16: bool,
+    enable: Option<&'static str>,
     traits: &'a Traits,
 }
 
@@ -29,6 +30,7 @@ impl<'a> Builder<'a> {
             taken: Vec::new(),
             operands: Vec::new(),
             f16: false,
+            enable: None,
             traits,
         }
     }
@@ -37,6 +39,23 @@ impl<'a> Builder<'a> {
     pub(super) fn constants(mut self, values: &[(&str, usize)]) -> Self {
         self.constants.extend(values.iter().map(|&(name, value)| (name.to_string(), value as f64)));
         self
+    }
+
+    /// A language extension that the shader needs.
+    pub(super) fn enable(self, extension: Option<&'static str>) -> Self {
+        Builder { enable: extension, ..self }
+    }
+
+    /// Replaces what stands between the line `// @name` and the next `// @end`.
+    pub(super) fn block(mut self, name: &str, with: &str) -> Result<Self> {
+        let ends = |from: &str, line: &str| from.find(line).map(|at| (at, at + line.len()));
+        let place = ends(&self.source, &format!("// @{name}\n"))
+            .and_then(|(start, inside)| Some((start, inside + ends(&self.source[inside..], "// @end\n")?.1)));
+        let Some((start, end)) = place else {
+            return Err(Error::unsupported(format!("shader {} has no block {name}", self.label)));
+        };
+        self.source.replace_range(start..end, with);
+        Ok(self)
     }
 
     /// The next bindings.
@@ -163,7 +182,10 @@ impl<'a> Builder<'a> {
 
     /// The dispatch of a grid that the shader knows.
     pub(super) fn grid(self, workgroups: [u32; 3]) -> Dispatch {
-        let enable = if self.f16 { "enable f16;\n" } else { "" };
+        let mut enable = String::from(if self.f16 { "enable f16;\n" } else { "" });
+        if let Some(extension) = self.enable {
+            enable += &format!("enable {extension};\n");
+        }
         Dispatch {
             label: self.label.to_string(),
             source: format!("{enable}{}", self.source),

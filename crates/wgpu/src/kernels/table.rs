@@ -1,5 +1,6 @@
 //! Which kernel runs a contraction: the one place where shapes and classes of devices meet the verified variants.
 
+use super::cooperative::Tile;
 use crate::dispatch::Traits;
 
 /// The kernels for contractions. A device is opened with one of them forced in tests and by `ibex tune`; else the table decides.
@@ -11,11 +12,15 @@ pub enum Contractions {
     Large,
     /// Tiles in the registers of subgroups of 8, for software.
     Subgroup,
+    /// Cooperative matrices (tensor cores, SIMD-group matrices), added in `f32`. An experimental feature of `wgpu`, asked of a device only
+    /// when this is forced or was tuned; contractions whose operands are of another type run as [`Contractions::Tiled`].
+    Cooperative,
 }
 
 impl Contractions {
     /// All of them.
-    pub const ALL: [Contractions; 3] = [Contractions::Tiled, Contractions::Large, Contractions::Subgroup];
+    pub const ALL: [Contractions; 4] =
+        [Contractions::Tiled, Contractions::Large, Contractions::Subgroup, Contractions::Cooperative];
 
     /// Its name in files and in `IBEX_GPU_CONTRACTIONS`.
     pub fn name(self) -> &'static str {
@@ -23,6 +28,7 @@ impl Contractions {
             Contractions::Tiled => "tiled",
             Contractions::Large => "large",
             Contractions::Subgroup => "subgroup",
+            Contractions::Cooperative => "cooperative",
         }
     }
 
@@ -31,12 +37,13 @@ impl Contractions {
         Self::ALL.into_iter().find(|c| c.name() == name)
     }
 
-    /// True if the device can run it.
-    pub(crate) fn runs_on(self, traits: &Traits) -> bool {
+    /// True if the device can run it for operands that are `f16`, or that are not.
+    pub(crate) fn runs_on(self, half: bool, traits: &Traits) -> bool {
         match self {
             Contractions::Tiled => true,
             Contractions::Large => traits.max_workgroup_storage >= 16384 && traits.max_invocations >= 256,
             Contractions::Subgroup => traits.subgroups == Some((8, 8)),
+            Contractions::Cooperative => Tile::choose(Extent { z: 1, m: 1, n: 1, k: 1 }, half, traits).is_some(),
         }
     }
 }
@@ -52,7 +59,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     /// Tiles of this size that cover the result.
-    fn tiles(self, rows: usize, columns: usize) -> usize {
+    pub fn tiles(self, rows: usize, columns: usize) -> usize {
         self.m.div_ceil(rows) * self.n.div_ceil(columns) * self.z
     }
 }
@@ -66,15 +73,21 @@ pub(super) enum Variant {
     Large,
     /// Subgroup tiles of `8*blocks` by 32, `subgroups` of them below one another in a workgroup.
     Subgroup { blocks: usize, subgroups: usize },
+    /// Workgroup tiles of cooperative matrices.
+    Cooperative(Tile),
 }
 
 impl Variant {
-    pub fn choose(e: Extent, traits: &Traits) -> Variant {
-        let measured = || traits.tuning.as_ref()?.contraction(e).filter(|kernel| kernel.runs_on(traits));
+    /// The kernel for a contraction whose operands both are `f16`, or not.
+    pub fn choose(e: Extent, half: bool, traits: &Traits) -> Variant {
+        let measured = || traits.tuning.as_ref()?.contraction(e, half).filter(|kernel| kernel.runs_on(half, traits));
         match traits.contractions.or_else(measured).unwrap_or_else(|| table(e, traits)) {
             Contractions::Tiled => tiled(e, traits),
             Contractions::Large => Variant::Large,
             Contractions::Subgroup => subgroup(e),
+            Contractions::Cooperative => {
+                Tile::choose(e, half, traits).map_or_else(|| tiled(e, traits), Variant::Cooperative)
+            }
         }
     }
 
@@ -83,6 +96,16 @@ impl Variant {
             Variant::Tiled { tm, tn } => (16 * tm, 16 * tn),
             Variant::Large => (128, 128),
             Variant::Subgroup { blocks, subgroups } => (8 * blocks * subgroups, 32),
+            Variant::Cooperative(tile) => (tile.side(), tile.side()),
+        }
+    }
+
+    /// The most steps of `k` for which the loops of an invocation have few enough iterations.
+    pub fn longest(self, traits: &Traits) -> usize {
+        match self {
+            Variant::Tiled { .. } | Variant::Large => traits.max_iterations / 3,
+            Variant::Subgroup { .. } => traits.max_iterations.saturating_mul(2),
+            Variant::Cooperative(_) => traits.max_iterations / 64,
         }
     }
 
@@ -91,6 +114,7 @@ impl Variant {
         match self {
             Variant::Tiled { .. } | Variant::Large => 16,
             Variant::Subgroup { .. } => 4,
+            Variant::Cooperative(tile) => tile.steps(),
         }
     }
 }
@@ -98,11 +122,15 @@ impl Variant {
 /// The table.
 fn table(e: Extent, traits: &Traits) -> Contractions {
     if traits.software {
-        return if Contractions::Subgroup.runs_on(traits) { Contractions::Subgroup } else { Contractions::Tiled };
+        return if Contractions::Subgroup.runs_on(false, traits) {
+            Contractions::Subgroup
+        } else {
+            Contractions::Tiled
+        };
     }
     // Large tiles reuse each number twice as often, but only pay where they are full and enough of them keep the device busy.
     let full = e.m * e.n * 4 >= 3 * (e.m.next_multiple_of(128) * e.n.next_multiple_of(128));
-    if Contractions::Large.runs_on(traits) && full && e.tiles(128, 128) >= 64 {
+    if Contractions::Large.runs_on(false, traits) && full && e.tiles(128, 128) >= 64 {
         return Contractions::Large;
     }
     Contractions::Tiled

@@ -36,7 +36,10 @@ fn traits() -> Traits {
         max_bindings: 8,
         max_texels: 0,
         software: true,
+        max_iterations: usize::MAX,
+        cooperative: None,
         contractions: None,
+        reductions: None,
         tuning: None,
     }
 }

@@ -1,9 +1,13 @@
 //! Forms of loops on odd shapes.
 
 use super::{compare, elementwise, load, numbers, store, view};
+use crate::codegen::Reductions;
+use crate::dispatch::Traits;
+use crate::tune::Tuning;
 use ibex_core::graph::{Binary, Compare, Reduce, Unary};
-use ibex_core::program::{Body, Instr, Loop, ValueId, View};
+use ibex_core::program::{Body, Instr, KernelKind, Loop, ValueId, View};
 use ibex_core::{DType, Data, Scalar, Shape};
+use std::sync::Arc;
 
 const F: DType = DType::F32;
 
@@ -99,6 +103,81 @@ fn any_and_all() {
             let kernel = Loop { dims: dims.to_vec(), outer: 1, reduce: 1, body };
             compare(kernel, vec![data.clone(), Data::zeros(DType::Bool, dims[0])], 0.0);
         }
+    }
+}
+
+/// NaN wins in every way to combine lanes, wherever it stands; infinities and zeros of either sign are ordinary numbers.
+#[test]
+fn largest_and_smallest_of_special_numbers() {
+    let dims = [4, 1030];
+    let mut values = vec![0.25f32; dims[0] * dims[1]];
+    (values[700], values[1030 + 5], values[2 * 1030 + 1029]) = (f32::NAN, f32::INFINITY, f32::NEG_INFINITY);
+    values[3 * 1030..].fill(-0.0);
+    let data = Data::F32(values);
+    for op in [Reduce::Max, Reduce::Min] {
+        let body = Body {
+            loads: vec![load(0, F, view(0, &strides(&dims)))],
+            iotas: vec![],
+            instrs: vec![Instr::Load(0), Instr::Reduce(op, v(0))],
+            stores: vec![store(1, 1, F, view(0, &[1, 0]))],
+        };
+        let kernel = Loop { dims: dims.to_vec(), outer: 1, reduce: 1, body };
+        compare(kernel, vec![data.clone(), Data::zeros(F, dims[0])], 0.0);
+    }
+}
+
+/// Rows for which a thread alone would need more iterations than llvmpipe runs.
+#[test]
+fn long_rows() {
+    let Some([backend, _]) = super::backends() else { return };
+    let dims = [301, 70_001];
+    let body = Body {
+        loads: vec![load(0, F, view(0, &[0, 1]))],
+        iotas: vec![],
+        instrs: vec![Instr::Load(0), Instr::Reduce(Reduce::Sum, v(0))],
+        stores: vec![store(1, 1, F, view(0, &[1, 0]))],
+    };
+    let kernel = Loop { dims: dims.to_vec(), outer: 1, reduce: 1, body };
+    let data = [Data::F32(vec![1.0; 70_001]), Data::zeros(F, 301)];
+    let program = super::program(&[(F, 70_001), (F, 301)], &[], vec![KernelKind::Loop(kernel.clone())]);
+    assert_eq!(super::run(backend, program.clone(), &data)[1].to_f64(), vec![70_001.0; 301]);
+    let short = Traits { max_iterations: 100, ..backend.device.traits.clone() };
+    let error = crate::codegen::lower(&kernel, "sum", &program, &short).unwrap_err();
+    assert!(error.to_string().contains("longer than software GPUs can run"), "{error}");
+}
+
+/// The forms above are combined by subgroups where that is asked for and each row has a workgroup of its own, and nowhere else.
+#[test]
+fn when_subgroups_combine() {
+    let Some([backend, _]) = super::backends() else { return };
+    let plain = Traits { software: false, subgroups: Some((8, 32)), reductions: None, ..backend.device.traits.clone() };
+    let forced = Traits { reductions: Some(Reductions::Subgroup), ..plain.clone() };
+    let tuned = Tuning { reductions: Some(Reductions::Subgroup), ..Tuning::default() };
+    let tuned = Traits { tuning: Some(Arc::new(tuned)), ..plain.clone() };
+    let without = Traits { subgroups: None, ..tuned.clone() };
+    let wide = Traits { subgroups: Some((64, 128)), ..forced.clone() };
+    for (traits, dims, expected) in [
+        (&forced, [40, 1024], true),
+        (&tuned, [40, 1024], true),
+        (&plain, [40, 1024], false),
+        (&without, [40, 1024], false),
+        // Fewer lanes than a subgroup may have threads.
+        (&forced, [40, 60], false),
+        (&wide, [40, 1024], false),
+    ] {
+        let body = Body {
+            loads: vec![load(0, F, view(0, &strides(&dims)))],
+            iotas: vec![],
+            instrs: vec![Instr::Load(0), Instr::Reduce(Reduce::Sum, v(0))],
+            stores: vec![store(1, 1, F, view(0, &[1, 0]))],
+        };
+        let kernel = Loop { dims: dims.to_vec(), outer: 1, reduce: 1, body };
+        let sizes = [(F, dims[0] * dims[1]), (F, dims[0])];
+        let program = super::program(&sizes, &[], vec![KernelKind::Loop(kernel.clone())]);
+        let lowered = crate::codegen::lower(&kernel, "sum", &program, traits).unwrap();
+        let [dispatch] = &lowered.dispatches[..] else { panic!("{} dispatches", lowered.dispatches.len()) };
+        assert_eq!(dispatch.source.contains("subgroupAdd("), expected, "{dims:?} {traits:?}");
+        assert_eq!(dispatch.workgroups == [dims[0] as u32, 1, 1], expected, "{dims:?} {traits:?}");
     }
 }
 

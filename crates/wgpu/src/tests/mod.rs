@@ -8,7 +8,7 @@ mod reference;
 mod tune;
 
 use crate::dispatch::Traits;
-use crate::{Contractions, Options, WgpuBackend};
+use crate::{Contractions, Options, Reductions, WgpuBackend};
 use ibex_core::backend::{Backend, Buffer, block_on};
 use ibex_core::program::{Body, BufferDecl, BufferId, Kernel, KernelKind, Load, Loop, Program, Role, Store, View};
 use ibex_core::{DType, Data, Shape};
@@ -48,7 +48,8 @@ pub(crate) fn backends() -> Option<&'static [WgpuBackend; 2]> {
 pub(crate) fn forced(contractions: Contractions, change: impl Fn(&mut Traits)) -> Option<Vec<WgpuBackend>> {
     backends()?;
     let open = |checked| {
-        let options = Options { checked, contractions: Some(contractions), ..Options::default() };
+        let emulated = contractions == Contractions::Cooperative;
+        let options = Options { checked, contractions: Some(contractions), emulated, ..Options::default() };
         let mut backend = WgpuBackend::open_blocking(0, options).unwrap();
         if let Some(device) = Arc::get_mut(&mut backend.device) {
             (device.traits.software, device.traits.max_texels) = (false, 0);
@@ -57,6 +58,19 @@ pub(crate) fn forced(contractions: Contractions, change: impl Fn(&mut Traits)) -
         backend
     };
     Some(vec![open(true), open(false)])
+}
+
+/// A device that shares rows among as many threads as a real GPU does, and combines them by subgroups; `None` if it has none.
+fn by_subgroups() -> Option<&'static WgpuBackend> {
+    static BACKEND: OnceLock<Option<WgpuBackend>> = OnceLock::new();
+    let open = || {
+        backends()?;
+        let options = Options { checked: true, reductions: Some(Reductions::Subgroup), ..Options::default() };
+        let mut backend = WgpuBackend::open_blocking(0, options).ok()?;
+        Arc::get_mut(&mut backend.device)?.traits.software = false;
+        Some(backend)
+    };
+    BACKEND.get_or_init(open).as_ref()
 }
 
 /// Inputs in order, then outputs in order; kernels over them.
@@ -108,12 +122,12 @@ pub(crate) fn view(offset: i64, strides: &[i64]) -> View {
     View { offset, strides: strides.to_vec(), bounds: Vec::new() }
 }
 
-/// Runs a loop over inputs and zeroed outputs on both devices and compares every buffer with the reference.
+/// Runs a loop over inputs and zeroed outputs on both devices, and by subgroups if it reduces, and compares every buffer with the reference.
 pub(crate) fn compare(kernel: Loop, data: Vec<Data>, tolerance: f64) {
     let Some(backends) = backends() else { return };
     let expected = reference::run(&kernel, &data);
     let decls: Vec<_> = data.iter().map(|d| (d.dtype(), d.len())).collect();
-    for backend in backends {
+    for backend in backends.iter().chain(by_subgroups().filter(|_| kernel.reduce > 0)) {
         let program = program(&decls, &[], vec![KernelKind::Loop(kernel.clone())]);
         let got = run(backend, program, &data);
         for (n, (got, want)) in got.iter().zip(&expected).enumerate() {

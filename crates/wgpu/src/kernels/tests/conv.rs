@@ -115,6 +115,18 @@ fn large_tiles() {
 }
 
 #[test]
+fn cooperative_matrices() {
+    let Some(backends) = forced(Contractions::Cooperative, |_| {}) else { return };
+    for g in [
+        geometry(1, [1, 12, 11], [1, 3, 3], [1, 1, 1], [1, 4, 132]),
+        geometry(2, [1, 7, 9], [1, 3, 2], [2, 1, 1], [1, 3, 5]),
+        geometry(2, [1, 8, 7], [1, 3, 3], [2, 1, 1], [2, 4, 16]),
+    ] {
+        check(&backends, g);
+    }
+}
+
+#[test]
 fn groups_and_depthwise() {
     let Some(backends) = backends() else { return };
     for g in [

@@ -1,5 +1,8 @@
 use super::*;
 use crate::dispatch::Traits;
+use crate::kernels::table::Variant;
+use crate::kernels::{Cooperative, Extent};
+use crate::tune::Tuning;
 use ibex_core::program::{MatMul, Operand};
 
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +115,21 @@ fn all_layouts_and_odd_shapes() {
     }
 }
 
+/// Sums too long for the loops of one invocation on llvmpipe.
+#[test]
+fn long_sums() {
+    let Some(backends) = backends() else { return };
+    let ones =
+        |buffer| Operand { batch_stride: 0, row_stride: 0, col_stride: 0, ..operand(buffer, 1, 1, false, &SQUARE) };
+    let (m, n, k) = (128, 128, 300_007);
+    let kind = MatMul { batch: 1, m, n, k, a: ones(0), b: ones(1), epilogue: plain(2, &[1, m, n]) };
+    for backend in backends {
+        let buffers = [bytes(&[1.0]), bytes(&[1.0]), vec![0xff; 4 * m * n]];
+        let got = run(backend, &KernelKind::MatMul(kind.clone()), &buffers, 2);
+        close("long sums", &floats(&got), &vec![k as f64; m * n], 1e-6);
+    }
+}
+
 /// Large enough for software devices to read single elements from textures.
 #[test]
 fn much_work_by_elements() {
@@ -139,6 +157,144 @@ fn large_tiles() {
     for (dtype, offset) in [(DType::F32, 2), (DType::F16, 0), (DType::F16, 6), (DType::BF16, 4)] {
         check(&backends, Case { batch: 1, m: 20, n: 140, k: 24, ta: false, tb: false, offset, dtype });
     }
+}
+
+/// Cooperative matrices, emulated: both types in both sizes, subgroups as large as the host takes them for, larger and smaller ones, tiles
+/// that are full and that are not, every way of reading an operand, splits, batches, and operands that take other kernels.
+#[test]
+fn cooperative_matrices() {
+    let shapes = [
+        (1, 64, 64, 64, false, false),
+        (1, 130, 70, 40, true, true),
+        (2, 37, 45, 70, false, true),
+        (1, 37, 45, 33, true, false),
+        (1, 4, 8, 1024, false, false),
+        (1, 4, 4, 0, false, false),
+        (1, 1, 1, 3, true, false),
+    ];
+    for (half, single, subgroup) in [(16, 8, 8), (8, 16, 4), (16, 16, 16)] {
+        let change = |traits: &mut Traits| {
+            traits.cooperative = Some(Cooperative { half: Some(half), single: Some(single), subgroup, emulated: true });
+        };
+        let Some(backends) = forced(Contractions::Cooperative, change) else { return };
+        for dtype in [DType::F16, DType::F32] {
+            for (batch, m, n, k, ta, tb) in shapes {
+                check(&backends, Case { batch, m, n, k, ta, tb, offset: 0, dtype });
+            }
+        }
+        for (dtype, offset) in [(DType::F32, 2), (DType::F16, 0), (DType::F16, 6), (DType::BF16, 4)] {
+            check(&backends, Case { batch: 1, m: 20, n: 140, k: 24, ta: false, tb: false, offset, dtype });
+        }
+    }
+    // The larger tile needs many of them.
+    let Some(backends) = forced(Contractions::Cooperative, |_| {}) else { return };
+    let case = Case { batch: 64, m: 128, n: 124, k: 20, dtype: DType::F16, ..SQUARE };
+    check(&backends[..1], case);
+    let source = |c: Case| {
+        let (a, b) = (operand(0, c.m, c.k, false, &c), operand(1, c.k, c.n, false, &c));
+        let (batch, m, n, k) = (c.batch, c.m, c.n, c.k);
+        let kind = MatMul { batch, m, n, k, a, b, epilogue: plain(2, &[batch, m, n]) };
+        lower(&KernelKind::MatMul(kind), &backends[0].device.traits).unwrap().dispatches[0].source.clone()
+    };
+    assert!(source(case).contains("const BLOCKS: u32 = 4u;\nconst STEPS: u32 = 32u;"));
+    assert!(source(Case { batch: 1, ..case }).contains("const BLOCKS: u32 = 2u;\nconst STEPS: u32 = 32u;"));
+    // Without matrices of `f32` operands that are not both `f16` take a plain kernel.
+    let mut traits = backends[0].device.traits.clone();
+    traits.cooperative = Some(Cooperative { single: None, ..Cooperative::emulated(true) });
+    let kind = MatMul {
+        batch: 1,
+        m: 64,
+        n: 64,
+        k: 64,
+        a: operand(0, 64, 64, false, &Case { dtype: DType::F16, ..SQUARE }),
+        b: operand(1, 64, 64, false, &SQUARE),
+        epilogue: plain(2, &[1, 64, 64]),
+    };
+    let lowered = lower(&KernelKind::MatMul(kind), &traits).unwrap();
+    assert!(lowered.dispatches[0].source.contains("const TM"));
+}
+
+/// The form of the language extension, which runs on no software: it is valid, and SPIR-V is written of it with bounds checks and without.
+#[test]
+fn cooperative_matrices_are_valid() {
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+    let Some([backend, _]) = backends() else { return };
+    let mut written = 0;
+    for (half, single) in [(16, 8), (8, 16)] {
+        for dtype in [DType::F16, DType::F32] {
+            for (batch, n) in [(1, 64), (64, 128), (64, 126)] {
+                let mut traits = backend.device.traits.clone();
+                (traits.f16, traits.software, traits.max_texels) = (true, false, 0);
+                traits.contractions = Some(Contractions::Cooperative);
+                let cooperative = Cooperative { half: Some(half), single: Some(single), subgroup: 32, emulated: false };
+                traits.cooperative = Some(cooperative);
+                let o = |b| operand(b, 128, 128, false, &Case { dtype, ..SQUARE });
+                let dims = [batch, 128, n];
+                let kind = MatMul { batch, m: 128, n, k: 128, a: o(0), b: o(1), epilogue: bias_relu(2, 3, 4, &dims) };
+                let lowered = lower(&KernelKind::MatMul(kind), &traits).unwrap();
+                let [dispatch] = &lowered.dispatches[..] else { panic!("{} dispatches", lowered.dispatches.len()) };
+                let text = &dispatch.source;
+                assert!(text.contains("enable wgpu_cooperative_matrix;") && !text.contains("fn multiply_add("));
+                let module =
+                    naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{}", e.emit_to_string(text)));
+                let capabilities =
+                    Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX;
+                let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
+                let info = info.unwrap_or_else(|e| panic!("{}", e.emit_to_string(text)));
+                let constants = dispatch.constants.iter().map(|(name, value)| (name.clone(), *value)).collect();
+                let (module, info) =
+                    naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants).unwrap();
+                for policy in [naga::proc::BoundsCheckPolicy::Restrict, naga::proc::BoundsCheckPolicy::Unchecked] {
+                    let options = naga::back::spv::Options {
+                        lang_version: (1, 3),
+                        bounds_check_policies: naga::proc::BoundsCheckPolicies {
+                            index: policy,
+                            buffer: policy,
+                            ..Default::default()
+                        },
+                        ..Default::default()
+                    };
+                    let words = naga::back::spv::write_vec(&module, &info, &options, None).unwrap();
+                    // An extension's name stands in the binary as text.
+                    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+                    assert!(bytes.windows(26).any(|w| w == b"SPV_KHR_cooperative_matrix"));
+                    written += 1;
+                    // For a look by `spirv-val`.
+                    if let Some(folder) = std::env::var_os("IBEX_SPIRV_FOLDER") {
+                        let name = format!("cooperative-{half}-{dtype}-{batch}-{n}-{policy:?}.spv");
+                        std::fs::write(std::path::Path::new(&folder).join(name), bytes).unwrap();
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(written, 24);
+}
+
+/// The shader's file holds the emulation as it is generated, so that it is whole by itself.
+#[test]
+fn cooperative_file_is_what_is_generated() {
+    let Some([backend, _]) = backends() else { return };
+    let mut traits = backend.device.traits.clone();
+    traits.software = false;
+    traits.cooperative = Some(Cooperative { half: None, single: Some(16), subgroup: 32, emulated: true });
+    let tile = crate::kernels::cooperative::Tile::choose(Extent { z: 1, m: 64, n: 64, k: 64 }, false, &traits).unwrap();
+    let generated = tile.shader("cooperative", &traits).unwrap().grid([1, 1, 1]).source;
+    let file = include_str!("../../../../../shaders/contraction_cooperative.wgsl");
+    // Blocks end and begin as comments in the file, and are indented there.
+    let mut open = false;
+    let inside = |line: &&str| {
+        let block = ["// @matrices", "// @begin", "// @multiply", "// @store"].contains(line);
+        let end = open && *line == "// @end";
+        open = (open || block) && !end;
+        !block && !end
+    };
+    let file: Vec<&str> = file.lines().map(str::trim).filter(inside).collect();
+    let generated: Vec<&str> = generated.lines().map(str::trim).collect();
+    for (at, (file, generated)) in file.iter().zip(&generated).enumerate() {
+        assert_eq!(file, generated, "line {at} without the markers");
+    }
+    assert_eq!(file.len(), generated.len());
 }
 
 /// An epilogue that reads an operand of the product, on devices with ever fewer bindings: the operand is then read by elements through the
@@ -196,10 +352,11 @@ fn the_table() {
         let kind = MatMul { batch: 1, m, n, k, a: o(0), b: o(1), epilogue: plain(2, &[1, m, n]) };
         let all = lower(&KernelKind::MatMul(kind), traits).unwrap();
         let has = |text: &str| all.dispatches[0].source.contains(text);
-        match (has("subgroupBroadcast"), has("fn slot("), has("const TM")) {
-            (true, false, false) => "subgroup",
-            (false, true, false) => "large",
-            (false, false, true) => "tiled",
+        match (has("subgroupBroadcast"), has("fn slot("), has("const TM"), has("const UNITS")) {
+            (true, false, false, false) => "subgroup",
+            (false, true, false, false) => "large",
+            (false, false, true, false) => "tiled",
+            (false, false, false, true) => "cooperative",
             _ => "none",
         }
     };
@@ -216,6 +373,22 @@ fn the_table() {
     assert_eq!(chosen(4096, 4096, 4096, &traits), "subgroup");
     traits.subgroups = Some((4, 8));
     assert_eq!(chosen(4096, 4096, 4096, &traits), "tiled");
+    // Never by itself.
+    (traits.software, traits.subgroups, traits.max_invocations) = (false, Some((8, 8)), 1024);
+    traits.cooperative = Some(Cooperative::emulated(true));
+    assert_eq!(chosen(4096, 4096, 4096, &traits), "large");
+    // Where tuning says so, for operands of the type it says so of.
+    let extent = Extent { z: 1, m: 512, n: 512, k: 512 };
+    let halves = vec![(extent, Contractions::Cooperative)];
+    let tuning = Tuning { halves, ..Tuning::default() };
+    traits.tuning = Some(std::sync::Arc::new(tuning));
+    let of = |half, traits: &Traits| Variant::choose(extent, half, traits);
+    assert!(
+        matches!(of(true, &traits), Variant::Cooperative(_)) && matches!(of(false, &traits), Variant::Tiled { .. })
+    );
+    traits.cooperative = None;
+    assert!(matches!(of(true, &traits), Variant::Tiled { .. }));
+    traits.cooperative = Some(Cooperative::emulated(true));
     for kernel in Contractions::ALL {
         traits.contractions = Some(kernel);
         assert_eq!(chosen(64, 64, 64, &traits), kernel.name());
@@ -270,6 +443,7 @@ fn native_f16_validates() {
     let Some(backends) = backends() else { return };
     let mut traits = backends[0].device.traits.clone();
     traits.f16 = true;
+    traits.cooperative = Some(Cooperative::emulated(true));
     for m in [3, 16, 64, 512, 4096] {
         for kernel in Contractions::ALL {
             traits.contractions = Some(kernel);

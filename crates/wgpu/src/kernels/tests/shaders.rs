@@ -62,7 +62,7 @@ fn contraction_shaders_share_their_operands() {
             Some(rest.split_once("// End of the operands")?.0.to_string())
         })
         .collect();
-    assert_eq!(sections.len(), 3);
+    assert_eq!(sections.len(), 4);
     assert!(sections.iter().all(|s| *s == sections[0]));
 }
 

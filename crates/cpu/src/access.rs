@@ -3,7 +3,7 @@
 use crate::math;
 use crate::memory::Memory;
 use crate::ops::{Arg, Convert, converters};
-use crate::simd::Level;
+use crate::simd::{Level, prefetch};
 use ibex_core::program::{self, BufferId, View};
 use ibex_core::{DType, Error, Result};
 
@@ -13,7 +13,7 @@ const MAX_RANK: usize = 16;
 /// A view with as few axes as possible, walked along ranges of row-major coordinates.
 #[derive(Clone, Debug)]
 pub(crate) struct Walk {
-    pub(crate) offset: i64,
+    offset: i64,
     dims: Vec<usize>,
     strides: Vec<i64>,
     /// One range for each axis, or empty.
@@ -363,5 +363,26 @@ impl Store {
                 }
             }
         });
+    }
+}
+
+/// Memory that a sweep walks along, element by element.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    buffer: BufferId,
+    /// Where the walk begins.
+    offset: isize,
+    written: bool,
+}
+
+impl Ahead {
+    pub(crate) fn new(buffer: BufferId, walk: &Walk, written: bool) -> Option<Ahead> {
+        walk.is_contiguous().then_some(Ahead { buffer, offset: walk.offset as isize, written })
+    }
+
+    /// Asks for the elements of the coordinates `start..start + n`, which need not be there.
+    pub(crate) fn ask(&self, mem: &Memory, start: usize, n: usize) {
+        let begin = mem.ptr(self.buffer).cast_const().cast::<u32>().wrapping_offset(self.offset);
+        prefetch(begin.wrapping_add(start), n, self.written);
     }
 }

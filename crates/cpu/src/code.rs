@@ -4,12 +4,12 @@
 //! ones at each coordinate. Registers of row values are reused as soon as their last reader has run; uniform and point values,
 //! being few or short, keep theirs.
 
-use crate::access::{Load, Store, Walk, check};
+use crate::access::{Ahead, Load, Store, Walk, check};
 use crate::fold::{Fold, fold, fold_squares};
 use crate::join::join;
 use crate::memory::Memory;
 use crate::ops::{self, MapFn};
-use crate::simd::{Level, prefetch};
+use crate::simd::Level;
 use ibex_core::program::{self, Body, BufferDecl, BufferId, Instr, Reg, Role, ValueId, View};
 use ibex_core::{Error, Result, Scalar};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -90,27 +90,6 @@ pub(crate) struct Sweep {
     repeated: Mutex<Vec<u32>>,
     /// Memory to ask for while the tile before is worked on.
     pub ahead: Vec<Ahead>,
-}
-
-/// Memory that a sweep walks along, element by element.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ahead {
-    buffer: BufferId,
-    /// Where the walk begins.
-    offset: isize,
-    written: bool,
-}
-
-impl Ahead {
-    fn new(buffer: BufferId, walk: &Walk, written: bool) -> Option<Ahead> {
-        walk.is_contiguous().then_some(Ahead { buffer, offset: walk.offset as isize, written })
-    }
-
-    /// Asks for the elements of the coordinates `start..start + n`, which need not be there.
-    pub(crate) fn ask(&self, mem: &Memory, start: usize, n: usize) {
-        let begin = mem.ptr(self.buffer).cast_const().cast::<u32>().wrapping_offset(self.offset);
-        prefetch(begin.wrapping_add(start), n, self.written);
-    }
 }
 
 impl Sweep {

@@ -1,6 +1,7 @@
 //! Runs the steps of compiled bodies over tiles.
 
-use crate::code::{Ahead, Code, Op, Out, Rank, Reduction, Step, Sweep, Tile};
+use crate::access::Ahead;
+use crate::code::{Code, Op, Out, Rank, Reduction, Step, Sweep, Tile};
 use crate::memory::Memory;
 use crate::ops::{Arg, Map};
 

@@ -31,11 +31,12 @@ impl<B: Backend> WithCaps<B> {
 pub type Change = fn(&mut Caps);
 
 /// The limits under which a compiler must still make right programs, by name. All are within what every device has.
-pub fn variants() -> [(&'static str, Change); 4] {
+pub fn variants() -> [(&'static str, Change); 5] {
     [
         ("fused", |_| {}),
         ("unfused", |caps| caps.fuse = false),
         ("4 bindings", |caps| caps.max_bindings = 4),
+        ("epilogues of 5 bindings", |caps| caps.max_epilogue_bindings = 5),
         ("split reductions", |caps| (caps.split_elements, caps.split_outputs) = (256, 64)),
     ]
 }

@@ -1,6 +1,6 @@
 //! Every case on the default adapter. Without one the tests say that they were skipped, unless `IBEX_REQUIRE_GPU=1`.
 
-use ibex_check::{cases, failures, random_graph, random_step, shrink};
+use ibex_check::{WithCaps, cases, failures, random_graph, random_step, shrink};
 use ibex_core::{Device, ErrorKind};
 use ibex_wgpu::{Contractions, Options, Reductions, WgpuBackend};
 
@@ -16,10 +16,18 @@ fn open(unfused: bool) -> Option<Device> {
     }
 }
 
+/// The device of a backend that hangs everything it can behind contractions, as real GPUs do.
+fn wide(backend: WgpuBackend) -> Device {
+    Device::new(WithCaps::new(backend, |caps| caps.max_epilogue_bindings = usize::MAX))
+}
+
 /// `IBEX_SEEDS` asks for more: a software adapter compiles each graph anew.
 #[test]
 fn random_programs() {
-    let Some(device) = open(false) else { return };
+    if open(false).is_none() {
+        return;
+    }
+    let device = wide(WgpuBackend::open_blocking(0, Options::default()).expect("it opened before"));
     let seeds = std::env::var("IBEX_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
     for seed in 0..seeds {
         assert_eq!(shrink(16, |n| random_graph(seed, n), |c| ibex_check::compare(&device, c)), None, "{seed}");
@@ -65,7 +73,7 @@ fn every_contraction_kernel() {
             Err(error) if error.kind() == ErrorKind::Unsupported => continue,
             Err(error) => panic!("{}: {error}", kernel.name()),
         };
-        let device = Device::new(backend);
+        let device = wide(backend);
         let own = if emulated { &all } else { &third };
         let failed = failures(own.iter().copied(), |case| ibex_check::compare(&device, case));
         assert!(failed.is_empty(), "{}: {failed:#?}", kernel.name());

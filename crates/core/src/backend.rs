@@ -33,6 +33,8 @@ pub struct DeviceInfo {
 pub struct Caps {
     /// Buffers one kernel may touch.
     pub max_bindings: usize,
+    /// Buffers that a contraction and its epilogue may touch together: with more, what follows the contraction is a kernel of its own.
+    pub max_epilogue_bindings: usize,
     /// Bytes of the largest buffer.
     pub max_buffer_bytes: u64,
     /// A full reduction of more elements than this that yields fewer results than [`Caps::split_outputs`] is done in two kernels;
@@ -50,6 +52,7 @@ impl Caps {
     /// A device without limits, which wants nothing split.
     pub(crate) const UNLIMITED: Caps = Caps {
         max_bindings: usize::MAX,
+        max_epilogue_bindings: usize::MAX,
         max_buffer_bytes: u64::MAX,
         split_elements: usize::MAX,
         split_outputs: 0,

@@ -77,6 +77,7 @@ impl Backend for CpuBackend {
     fn caps(&self) -> Caps {
         Caps {
             max_bindings: usize::MAX,
+            max_epilogue_bindings: usize::MAX,
             max_buffer_bytes: isize::MAX as u64,
             split_elements: usize::MAX,
             split_outputs: 0,

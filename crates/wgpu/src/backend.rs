@@ -162,6 +162,8 @@ impl Backend for WgpuBackend {
                 few @ ..10 => few,
                 many => (many - 2).min(16),
             },
+            // llvmpipe reads and writes buffers of single elements lane by lane: an optimizer's update behind a gradient takes longer than alone.
+            max_epilogue_bindings: if self.device.traits.software { 5 } else { usize::MAX },
             max_buffer_bytes: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
             split_elements: 65536,
             split_outputs: 256,

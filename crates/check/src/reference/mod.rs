@@ -68,6 +68,7 @@ impl Backend for Reference {
     fn caps(&self) -> Caps {
         Caps {
             max_bindings: 8,
+            max_epilogue_bindings: 8,
             max_buffer_bytes: 1 << 30,
             split_elements: usize::MAX,
             split_outputs: usize::MAX,

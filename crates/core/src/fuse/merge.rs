@@ -385,7 +385,7 @@ fn attach(head: &Unit, user: &Unit, links: &Links, at: [usize; 2], caps: &Caps) 
     if body.stores.iter().any(|s| operands.contains(&s.buffer)) {
         return None;
     }
-    if links.bindings(body.buffers().into_iter().chain(operands)) > caps.max_bindings {
+    if links.bindings(body.buffers().into_iter().chain(operands)) > caps.max_bindings.min(caps.max_epilogue_bindings) {
         return None;
     }
     Some(Unit { kind, names: [&head.names[..], &user.names[..]].concat() })

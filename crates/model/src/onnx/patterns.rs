@@ -127,10 +127,15 @@ impl Lowering<'_> {
                 Some((x, axis)) => self.along(i, "LogSoftmax", x, axis).map(Some),
                 None => Ok(None),
             },
-            Binary::Mul => match self.normalized(i)? {
-                Some(view) => Ok(Some(view)),
-                None => self.mean(i),
-            },
+            Binary::Mul => {
+                if let Some((x, axis)) = self.reciprocal(y).and_then(|sum| self.softmax_of(x, sum)) {
+                    return self.along(i, "Softmax", x, axis).map(Some);
+                }
+                match self.normalized(i)? {
+                    Some(view) => Ok(Some(view)),
+                    None => self.mean(i),
+                }
+            }
             Binary::Add => match self.softplus_of(x, y) {
                 Some(x) => {
                     let x = self.view(x)?;
@@ -176,6 +181,14 @@ impl Lowering<'_> {
         let (Op::Unary(Unary::Exp), &[shifted]) = self.at(exp) else { return None };
         let (x, axis) = self.shifted(shifted)?;
         (axes[..] == [axis]).then_some((exp, x, axis))
+    }
+
+    /// `x` of `1 / x`.
+    fn reciprocal(&self, i: usize) -> Option<usize> {
+        match self.at(self.unbroadcast(i)) {
+            (Op::Unary(Unary::Recip), &[x]) => Some(x),
+            _ => None,
+        }
     }
 
     fn softmax_of(&self, exp: usize, sum: usize) -> Option<(usize, usize)> {

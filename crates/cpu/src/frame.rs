@@ -40,7 +40,7 @@ impl Frame<'_> {
     }
 
     unsafe fn run_ahead(&mut self, steps: &[Step], ahead: &[Ahead], tile: &Tile) {
-        let part = tile.rows / steps.len().max(1);
+        let part = tile.rows.div_ceil(steps.len().max(1));
         for (i, step) in steps.iter().enumerate() {
             for ahead in ahead {
                 ahead.ask(self.mem, tile.row + tile.rows + i * part, part);

@@ -114,7 +114,7 @@ impl LoopPlan {
     }
 
     fn swept(k: &Loop, code: &mut Code, row_stores: &[usize], length: usize, cols: usize, work: usize) -> Form {
-        let phases = k.phases();
+        let ([_, total, inside], phases) = (k.extents(), k.phases());
         let last_fold = code.reductions.iter().map(|r| phases[r.value]).max();
         let store_phase = |s: usize| phases[code.stores[s].value] + usize::from(is_reduce(k, code.stores[s].value));
         let last = row_stores.iter().map(|&s| store_phase(s)).chain(last_fold).max().unwrap_or(0);
@@ -133,11 +133,15 @@ impl LoopPlan {
                 (0..code.reductions.len()).filter(|&f| phases[code.reductions[f].value] == phase).collect();
             let stores: Vec<usize> =
                 row_stores.iter().zip(&phase_of).filter(|&(_, &p)| p == phase).map(|(&s, _)| s).collect();
-            sweeps.push(code.sweep(&folds, &stores, false, |_| true));
+            let mut sweep = code.sweep(&folds, &stores, false, |_| true);
+            // What follows a tile of some columns in memory are other columns, not the next tile.
+            if cols < inside {
+                sweep.ahead.clear();
+            }
+            sweeps.push(sweep);
         }
         // Accumulators of each chunk of a row, for each reduction: two words each.
         let widest = sweeps.iter().map(|s| s.folds.len()).max().unwrap_or(0);
-        let [_, total, _] = k.extents();
         let chunks = threads().min(work / GRAIN).min(total / (4 * length).max(1)).max(1);
         let accs = code.allot(2 * chunks * widest * cols);
         Form::Swept { points, sweeps, length, cols, accs, chunks }

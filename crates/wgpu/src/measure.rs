@@ -125,14 +125,12 @@ fn reductions(index: usize, plain: &WgpuBackend, progress: &mut dyn FnMut(&str))
     Ok(best.map(|b| b.0))
 }
 
-/// Number `i` of an operand, in -1..1 and exact in every float type.
-fn number(i: usize, seed: u32) -> f32 {
-    let word = ibex_core::random::threefry([5, seed], [i as u32, 0])[0];
-    (word >> 24) as f32 / 128.0 - 1.0
-}
-
-fn numbers(len: usize, seed: u32) -> Vec<f32> {
-    (0..len).map(|i| number(i, seed)).collect()
+/// Operand number `seed`: numbers in -1..1, with all the digits of `f32`, so that a product in less than its precision is found wrong, or so few that
+/// all other types hold them exactly.
+fn numbers(len: usize, seed: u32, dtype: DType) -> Vec<f32> {
+    let bits = if dtype == DType::F32 { 24 } else { 8 };
+    let word = |i: usize| ibex_core::random::threefry([5, seed], [i as u32, 0])[0] >> (32 - bits);
+    (0..len).map(|i| word(i) as f32 / (1u32 << (bits - 1)) as f32 - 1.0).collect()
 }
 
 /// A program of one kernel that ran once: its inputs are the first buffers, its result is the last.
@@ -167,12 +165,18 @@ impl<'a> Ran<'a> {
         program.kernels = vec![Kernel { kind, label: "tune".into(), flops: 0, bytes: 0 }];
         let executable = backend.load(Arc::new(program))?;
         executable.run(&buffers)?;
-        let bytes = block_on(backend.read(&buffers[inputs.len()], 0..4 * elements))?;
-        let result = bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-        Ok(Ran { backend, executable, buffers, result })
+        let mut ran = Ran { backend, executable, buffers, result: Vec::new() };
+        ran.result = ran.read(elements)?;
+        Ok(ran)
     }
 
-    /// The shortest time of a run, measured over about `budget`.
+    fn read(&self, elements: usize) -> Result<Vec<f32>> {
+        let Some(buffer) = self.buffers.last() else { return Ok(Vec::new()) };
+        let bytes = block_on(self.backend.read(buffer, 0..4 * elements))?;
+        Ok(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
+    }
+
+    /// The shortest time of a run, measured over about `budget`. Fails if the last run gives other numbers than the first: then threads race.
     fn time(&self, budget: Duration) -> Result<Duration> {
         let (started, mut best) = (Instant::now(), Duration::MAX);
         while started.elapsed() < budget {
@@ -181,6 +185,9 @@ impl<'a> Ran<'a> {
             self.executable.run(&self.buffers)?;
             block_on(self.backend.read(&self.buffers[0], 0..4))?;
             best = best.min(start.elapsed() / 2);
+        }
+        if best < Duration::MAX && self.read(self.result.len())? != self.result {
+            return Err(Error::device("the same operands give other numbers from run to run"));
         }
         Ok(best)
     }
@@ -218,7 +225,7 @@ pub(crate) fn product(
     let store = Store { value: ValueId(0), buffer: BufferId(2), dtype: DType::F32, view };
     let epilogue = Body { instrs: vec![Instr::Acc], stores: vec![store], ..Body::default() };
     let kind = KernelKind::MatMul(MatMul { batch: z, m, n, k, a: left, b: right, epilogue });
-    let values = [numbers(z * m * k, 0), numbers(z * k * n, 1)];
+    let values = [numbers(z * m * k, 0, dtype), numbers(z * k * n, 1, dtype)];
     let ran = Ran::new(backend, kind, dtype, &values, z * m * n)?;
     for at in sample(z * m * n, everywhere) {
         let (batch, row, column) = (at / (m * n), at / n % m, at % n);
@@ -251,7 +258,7 @@ pub(crate) fn softmax(backend: &WgpuBackend, dims: [usize; 2], everywhere: bool,
         stores: vec![Store { value: value(5), buffer: BufferId(1), dtype: DType::F32, view }],
         ..Body::default()
     };
-    let values = [numbers(rows * columns, 2)];
+    let values = [numbers(rows * columns, 2, DType::F32)];
     let kind = KernelKind::Loop(Loop { dims: dims.to_vec(), outer: 1, reduce: 1, body });
     let ran = Ran::new(backend, kind, DType::F32, &values, rows * columns)?;
     let sums: Vec<f64> = values[0].chunks(columns).map(|row| row.iter().map(|&v| f64::from(v).exp()).sum()).collect();

@@ -44,10 +44,13 @@ impl Tuning {
 
     /// The kernel measured for a size within a factor of about two along every axis, and operands that are `f16`, or that are not.
     pub(crate) fn contraction(&self, e: Extent, half: bool) -> Option<Contractions> {
-        let measured = if half && !self.halves.is_empty() { &self.halves } else { &self.contractions };
+        let own = half && !self.halves.is_empty();
+        let measured = if own { &self.halves } else { &self.contractions };
         let far = |a: usize, b: usize| ((a.max(1) as f32) / (b.max(1) as f32)).log2().abs();
         let distance = |o: &Extent| [far(e.z, o.z), far(e.m, o.m), far(e.n, o.n), far(e.k, o.k)];
-        let near = measured.iter().filter(|(o, _)| distance(o).iter().all(|d| *d <= 1.1));
+        // Cooperative matrices of one type that are right say nothing of those of another.
+        let right = |kernel: Contractions| own == half || kernel != Contractions::Cooperative;
+        let near = measured.iter().filter(|(o, kernel)| right(*kernel) && distance(o).iter().all(|d| *d <= 1.1));
         let sum = |o: &Extent| distance(o).iter().sum::<f32>();
         near.min_by(|(a, _), (b, _)| sum(a).total_cmp(&sum(b))).map(|(_, kernel)| *kernel)
     }

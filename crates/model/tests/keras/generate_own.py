@@ -28,6 +28,16 @@ class AUC(metrics.Mean):
     """Another one than Keras's of that name, which is not registered."""
 
 
+class Huber(losses.Loss):
+    """Another one than Keras's of that name, of a module that a program imports."""
+
+    def call(self, y_true, y_pred):
+        return 3 * abs(y_true - y_pred)
+
+
+Huber.__module__ = "my_losses"
+
+
 def compiled(loss, metrics):
     model = keras.Sequential([keras.Input((3,)), layers.Dense(1, name="dense")], name="sequential")
     model.compile("sgd", loss, metrics=metrics)
@@ -36,6 +46,7 @@ def compiled(loss, metrics):
 
 all = {
     "function": compiled(my_loss, [metrics.Accuracy(), my_loss, metrics.MeanMetricWrapper(my_loss, name="wrapped")]),
+    "imported": compiled(Huber(), None),
     "class": compiled(MeanSquaredError(), [AUC(name="mine"), metrics.CategoricalCrossentropy(axis=1), metrics.MeanSquaredError()]),
 }
 text = json.dumps({"keras": keras.__version__, **all}, separators=(",", ":"))

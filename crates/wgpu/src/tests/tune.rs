@@ -18,6 +18,18 @@ fn tuning(adapter: &str, kernel: Contractions) -> Tuning {
     }
 }
 
+/// A kernel for `f16` that was found wrong does not run because that for `f32` was right.
+#[test]
+fn other_types_say_nothing_of_cooperative_matrices() {
+    let e = Extent { z: 1, m: 64, n: 256, k: 64 };
+    let mut tuned = tuning("a", Contractions::Cooperative);
+    assert_eq!(tuned.contraction(e, false), Some(Contractions::Cooperative));
+    assert_eq!(tuned.contraction(e, true), None);
+    tuned.halves = std::mem::take(&mut tuned.contractions);
+    assert_eq!(tuned.contraction(e, true), Some(Contractions::Cooperative));
+    assert_eq!(tuning("a", Contractions::Large).contraction(e, true), Some(Contractions::Large));
+}
+
 #[test]
 fn files_keep_every_adapter() {
     let path = std::env::temp_dir().join(format!("ibex-tuning-{}.json", std::process::id()));

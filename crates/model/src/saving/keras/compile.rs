@@ -92,8 +92,11 @@ fn named(what: &str, value: Value) -> Result<(String, Option<Config>)> {
             let class = text("class_name").ok_or_else(|| wrong("an object has no class_name"))?;
             // Keras 2.11 and 2.12 write its own optimizers as if they were users'.
             let class = class.strip_prefix("Custom>").filter(|_| what == "optimizer").unwrap_or(class).to_string();
-            // Keras 3 gives a module for its own, Keras 2 no registered name.
-            if let (None, Some(own)) = (text("module"), text("registered_name")) {
+            // Classes of users are registered, and of a module of theirs, or of none if that is the main program. Keras 2 writes neither.
+            let keras = |module: &str| {
+                ["keras", "tf_keras", "tensorflow", "builtins"].contains(&module.split('.').next().unwrap_or(""))
+            };
+            if let (false, Some(own)) = (text("module").is_some_and(keras), text("registered_name")) {
                 return Err(Error::unsupported(format!("unknown {what} {own:?}, a class that is not Keras's own")));
             }
             match object.remove("config") {

@@ -68,7 +68,7 @@ impl WgpuBackend {
         let mut cooperative = Cooperative::of(&adapter).filter(|_| wanted);
         let mut opened = adapter::request(&adapter, cooperative.is_some()).await;
         if let (Some(_), None, Err(e)) = (cooperative, contractions, &opened) {
-            notes.push(format!("tuned without cooperative matrices: {e}"));
+            notes.push(format!("tuned without cooperative matrices: {e}; run `ibex tune` again"));
             cooperative = None;
             opened = adapter::request(&adapter, false).await;
         }

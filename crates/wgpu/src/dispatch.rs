@@ -3,6 +3,7 @@
 use crate::codegen::Reductions;
 use crate::kernels::{Contractions, Cooperative};
 use crate::tune::Tuning;
+use ibex_core::Error;
 use ibex_core::program::BufferId;
 use std::sync::Arc;
 
@@ -91,7 +92,8 @@ pub(crate) struct Traits {
     pub max_bindings: u32,
     /// Elements that fit a copy in texels; 0 where buffers are as fast.
     pub max_texels: usize,
-    /// Iterations that all loops of an invocation may have together. llvmpipe ends them after 65,535, without a word.
+    /// Iterations that all loops of an invocation may have together. llvmpipe ends them after 65,535, without a word; here it is
+    /// fewer, since short loops, as those of epilogues over four elements, are not counted.
     pub max_iterations: usize,
     /// The adapter is a program on the CPU: few threads, dear barriers.
     pub software: bool,
@@ -103,6 +105,11 @@ pub(crate) struct Traits {
     pub reductions: Option<Reductions>,
     /// What was measured on this device.
     pub tuning: Option<Arc<Tuning>>,
+}
+
+/// The error for more iterations than [`Traits::max_iterations`]; `what` ends in what is too long.
+pub(crate) fn too_long(what: &str) -> Error {
+    Error::unsupported(format!("{what} longer than software GPUs can run; use a real GPU or IBEX_DEVICE=cpu"))
 }
 
 impl Traits {

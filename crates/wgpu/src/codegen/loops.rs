@@ -9,7 +9,7 @@ use super::access::{self, Var};
 use super::emit::{self, Emitter};
 use super::library::Library;
 use super::reductions::{self, Part};
-use crate::dispatch::{Binding, Dispatch, Lowered, Target, Traits};
+use crate::dispatch::{Binding, Dispatch, Lowered, Target, Traits, too_long};
 use ibex_core::program::{Instr, Loop, Program, Reg, View};
 use ibex_core::{Error, Result};
 use std::fmt::Write;
@@ -65,10 +65,7 @@ pub(crate) fn lower(kernel: &Loop, label: &str, program: &Program, traits: &Trai
     }
     let shape = shape(kernel, &levels, traits);
     if shape.row.div_ceil(shape.lanes) * sweeps(kernel) > traits.max_iterations {
-        return Err(Error::unsupported(format!(
-            "a loop over {:?} has rows longer than software GPUs can run; use a real GPU or IBEX_DEVICE=cpu",
-            kernel.dims
-        )));
+        return Err(too_long(&format!("a loop over {:?} has rows", kernel.dims)));
     }
     let groups = shape.total.div_ceil(shape.points);
     let most = traits.max_workgroups_per_dim as usize;

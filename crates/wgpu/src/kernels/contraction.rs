@@ -1,11 +1,11 @@
 //! Matrix products and convolutions as one contraction, in four shaders: small or large tiles in workgroup memory, tiles in
 //! the registers of a subgroup, or cooperative matrices.
 
-use super::shader::{Builder, bindings};
+use super::shader::{Builder, bindings, runnable};
 use super::table::{Extent, Variant};
-use crate::dispatch::{Lowered, Target, Traits};
+use crate::dispatch::{Lowered, Target, Traits, too_long};
 use ibex_core::program::{Body, BufferId};
-use ibex_core::{DType, Error, Result};
+use ibex_core::{DType, Result};
 
 const TILED: &str = include_str!("../../../../shaders/contraction_tiled.wgsl");
 const LARGE: &str = include_str!("../../../../shaders/contraction_large.wgsl");
@@ -103,10 +103,7 @@ impl Contraction<'_> {
             (parts, chunk) = (1, self.k.next_multiple_of(variant.step()).max(variant.step()));
         }
         if chunk >= variant.longest(traits).saturating_add(variant.step()) {
-            return Err(Error::unsupported(format!(
-                "{} over {} products is too long for this device",
-                self.label, self.k
-            )));
+            return Err(too_long(&format!("{} over {} products is", self.label, self.k)));
         }
         let size = self.z * self.m * self.n;
         super::shader::addressable(self.label, &[size * parts])?;
@@ -159,6 +156,7 @@ pub(super) fn combine<'a>(
     dims: &[usize],
     traits: &'a Traits,
 ) -> Result<Builder<'a>> {
+    runnable(label, parts, traits)?;
     Builder::new(label, COMBINE, traits)
         .constants(&[("SIZE", size), ("SPLITS", parts)])
         .bind(&[(Target::Scratch(0), false)])

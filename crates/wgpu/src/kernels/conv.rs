@@ -15,8 +15,9 @@ pub(super) fn lower(k: &Conv, traits: &Traits) -> Result<Lowered> {
         return Ok(Lowered::default());
     }
     addressable("conv", &[g.input_elements(), g.kernel_elements(), g.output_elements()])?;
-    // Narrow groups leave the tiles of a contraction nearly empty.
-    if g.groups > 1 && (g.cin < 4 || g.cout / g.groups < 8) { direct(k, traits) } else { contraction(k, traits) }
+    // Narrow groups leave the tiles of a contraction nearly empty, but a contraction can be split.
+    let narrow = g.groups > 1 && (g.cin < 4 || g.cout / g.groups < 8);
+    if narrow && iterations(k, traits) <= traits.max_iterations { direct(k, traits) } else { contraction(k, traits) }
 }
 
 /// The number of the pass in the shaders.
@@ -98,19 +99,40 @@ fn contraction(k: &Conv, traits: &Traits) -> Result<Lowered> {
     Contraction { label, z: g.groups, m, n, k: depth, a, b, constants, epilogue: &k.epilogue, dims }.lower(traits)
 }
 
+/// Into how many parts the sum over output pixels of a direct kernel gradient is split, and the pixels of a part.
+fn splits(k: &Conv, traits: &Traits) -> (usize, usize) {
+    let g = &k.geometry;
+    let size: usize = k.dims().iter().product();
+    let pixels = g.n * g.output.iter().product::<usize>();
+    let parts = match k.pass {
+        // One more binding is the scratch of a split.
+        ConvPass::KernelGrad if bindings(1, &k.epilogue) <= traits.max_bindings as usize => {
+            let parts = (65536 / size).min(pixels / 64).min((16 << 20) / size);
+            parts.max(pixels.div_ceil(traits.max_iterations)).max(1)
+        }
+        _ => 1,
+    };
+    let chunk = pixels.div_ceil(parts).max(1);
+    (pixels.div_ceil(chunk).max(1), chunk)
+}
+
+/// Iterations of the loops of one invocation of the direct form, at most.
+fn iterations(k: &Conv, traits: &Traits) -> usize {
+    let g = &k.geometry;
+    let taps: usize = g.kernel.iter().product();
+    match k.pass {
+        ConvPass::Forward => taps.saturating_mul(1 + g.cin),
+        ConvPass::InputGrad => taps.saturating_mul(1 + g.cout / g.groups),
+        ConvPass::KernelGrad => splits(k, traits).1,
+    }
+}
+
 /// One invocation for each result element.
 fn direct(k: &Conv, traits: &Traits) -> Result<Lowered> {
     let g = &k.geometry;
     let size: usize = k.dims().iter().product();
     let pixels = g.n * g.output.iter().product::<usize>();
-    let parts = match k.pass {
-        _ if bindings(1, &k.epilogue) > traits.max_bindings as usize => 1,
-        ConvPass::KernelGrad => (65536 / size).min(pixels / 64).min((16 << 20) / size).max(1),
-        _ => 1,
-    };
-    let parts = if k.pass == ConvPass::KernelGrad { parts.max(pixels.div_ceil(traits.max_iterations)) } else { parts };
-    let chunk = pixels.div_ceil(parts).max(1);
-    let parts = pixels.div_ceil(chunk).max(1);
+    let (parts, chunk) = splits(k, traits);
     addressable("conv", &[size * parts])?;
     let label = label(k.pass);
     let builder = Builder::new(label, DIRECT, traits)

@@ -198,7 +198,7 @@ impl Tile {
 
 /// A factor is the place where it lies; the elements of an accumulator are dealt out to the threads of the subgroup, of which there are
 /// at least eight. Bounds that are only known when run (`once` is 1) keep compilers from unrolling this into very long code;
-/// llvmpipe ends loops after 65,536 iterations of all of them together.
+/// see [`Traits::max_iterations`] for llvmpipe's limit on all of them together.
 const EMULATION: &str = "
 alias Places = array<u32, BLOCKS>;
 

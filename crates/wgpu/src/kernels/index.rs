@@ -58,8 +58,10 @@ pub(super) fn scatter_add(k: &ScatterAdd, traits: &Traits) -> Result<Lowered> {
             .bind(&buffers)
             .constants(&[("PHASE", phase), ("SIZE", size), ("WIDTH", k.width), ("ROWS", k.rows), ("COUNT", k.count)]))
     };
+    // Of one invocation: a look at what comes before, and a pass over all indices for each of its columns.
+    let iterations = k.count.div_ceil(64) + k.width.div_ceil(64) * (k.count + 1);
     let mut dispatches = vec![ordered(0)?.groups(size.div_ceil(64))?];
-    if k.count > 0 && k.count <= most {
+    if k.count > 0 && k.count <= most && iterations <= traits.max_iterations {
         dispatches.push(ordered(1)?.groups(k.count)?);
     } else if k.count > 0 {
         let terms = k.count * k.width;

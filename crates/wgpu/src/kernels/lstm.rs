@@ -1,6 +1,6 @@
 //! LSTM and its gradient: one dispatch where the state of four batch rows fits a workgroup, else one for each step.
 
-use super::shader::{Builder, addressable};
+use super::shader::{Builder, addressable, runnable};
 use crate::dispatch::{Dispatch, Lowered, Target, Traits};
 use ibex_core::program::{Lstm, LstmGrad};
 use ibex_core::{Error, Result};
@@ -47,6 +47,7 @@ impl Recurrence<'_> {
                 .groups(self.n.div_ceil(4))?;
             return Ok(vec![dispatch]);
         }
+        runnable(self.label, self.held * units + 8, traits)?;
         let (tiles, rows) = (units.div_ceil(64), self.n.div_ceil(4));
         let limit = traits.max_workgroups_per_dim as usize;
         if tiles + self.steps > limit || rows > limit {

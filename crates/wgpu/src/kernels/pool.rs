@@ -1,12 +1,30 @@
 //! Pooling and its gradients.
 
-use super::shader::{Builder, addressable, bindings};
+use super::shader::{Builder, addressable, bindings, runnable};
 use crate::dispatch::{Lowered, Traits};
 use ibex_core::program::{Pool, PoolPass};
 use ibex_core::{DType, Error, Result};
 
 const FOUR: &str = include_str!("../../../../shaders/pool_four.wgsl");
 const POOL: &str = include_str!("../../../../shaders/pool.wgsl");
+
+/// Iterations of three nested loops, with `inner` more in each round of the innermost.
+fn nested(lengths: [usize; 3], inner: usize) -> usize {
+    lengths.iter().rev().fold(inner, |inner, n| n.saturating_mul(inner.saturating_add(1)))
+}
+
+/// Iterations of the loops of one invocation, at most.
+fn iterations(k: &Pool) -> usize {
+    let g = &k.geometry;
+    let window = nested(std::array::from_fn(|d| g.window[d].min(g.input[d])), 0);
+    // Windows that cover an input position.
+    let covers = std::array::from_fn(|d| g.window[d].div_ceil(g.stride[d].max(1)).min(g.output[d]));
+    match k.pass {
+        PoolPass::Max | PoolPass::Sum => window,
+        PoolPass::MaxGrad => nested(covers, window),
+        PoolPass::SumGrad => nested(covers, 0),
+    }
+}
 
 pub(super) fn lower(k: &Pool, traits: &Traits) -> Result<Lowered> {
     let g = &k.geometry;
@@ -24,6 +42,7 @@ pub(super) fn lower(k: &Pool, traits: &Traits) -> Result<Lowered> {
     if k.inputs.len() != operands {
         return Err(Error::unsupported(format!("{label} takes {operands} buffers, not {}", k.inputs.len())));
     }
+    runnable(label, iterations(k), traits)?;
     // The sums read one buffer; it stands in both places.
     let second = if operands == 2 { k.inputs[1] } else { k.inputs[0] };
     let mut constants = vec![("PASS", pass), ("SIZE", size), ("CHANNELS", g.channels)];

@@ -1,7 +1,7 @@
 //! Building one dispatch from a shader file.
 
 use crate::codegen;
-use crate::dispatch::{Access, Binding, Dispatch, TEXELS, Target, Traits};
+use crate::dispatch::{Access, Binding, Dispatch, TEXELS, Target, Traits, too_long};
 use ibex_core::program::{Body, BufferId};
 use ibex_core::{DType, Error, Result};
 
@@ -212,6 +212,14 @@ fn fold(count: usize, traits: &Traits, label: &str) -> Result<[u32; 3]> {
         return Err(Error::unsupported(format!("kernel {label} is too large for this device: make the batch smaller")));
     }
     Ok([x as u32, y as u32, z as u32])
+}
+
+/// Fails where the loops of an invocation have more iterations than the device runs.
+pub(super) fn runnable(label: &str, iterations: usize, traits: &Traits) -> Result<()> {
+    if iterations > traits.max_iterations {
+        return Err(too_long(&format!("kernel {label} has loops")));
+    }
+    Ok(())
 }
 
 /// Fails where an element number would not fit a signed 32-bit integer.

@@ -11,7 +11,7 @@ use crate::dispatch::Traits;
 use crate::{Contractions, Options, Reductions, WgpuBackend};
 use ibex_core::backend::{Backend, Buffer, block_on};
 use ibex_core::program::{Body, BufferDecl, BufferId, Kernel, KernelKind, Load, Loop, Program, Role, Store, View};
-use ibex_core::{DType, Data, Shape};
+use ibex_core::{DType, Data, ErrorKind, Shape};
 use std::sync::{Arc, OnceLock};
 
 /// The default adapter with bounds checks, and without them and as if it were no software; `None` skips the test.
@@ -66,7 +66,11 @@ fn by_subgroups() -> Option<&'static WgpuBackend> {
     let open = || {
         backends()?;
         let options = Options { checked: true, reductions: Some(Reductions::Subgroup), ..Options::default() };
-        let mut backend = WgpuBackend::open_blocking(0, options).ok()?;
+        let mut backend = match WgpuBackend::open_blocking(0, options) {
+            Ok(backend) => backend,
+            Err(e) if e.kind() == ErrorKind::Unsupported => return None,
+            Err(e) => panic!("{e}"),
+        };
         Arc::get_mut(&mut backend.device)?.traits.software = false;
         Some(backend)
     };

@@ -139,3 +139,28 @@ fn groups_and_depthwise() {
         check(backends, g);
     }
 }
+
+/// More taps and channels than llvmpipe has iterations for in one invocation.
+#[test]
+fn long_narrow_groups() {
+    let Some(backends) = backends() else { return };
+    check(backends, geometry(1, [1, 1, 3], [1, 1, 2], [1, 0, 1], [2, 40_000, 2]));
+    check(backends, geometry(1, [1, 1, 3], [1, 1, 2], [1, 0, 1], [2, 1, 80_000]));
+}
+
+/// The gradient of a kernel can only be split where the epilogue leaves a binding for the parts.
+#[test]
+fn kernel_gradient_without_scratch() {
+    let Some([backend, _]) = backends() else { return };
+    let traits = Traits { max_bindings: 1, max_iterations: 100, subgroups: None, ..backend.device.traits.clone() };
+    let tried = |length| {
+        let geometry = geometry(1, [1, 1, length], [1, 1, 1], [1, 0, 1], [2, 1, 2]);
+        let (lhs, rhs) = ((BufferId(0), DType::F32), (BufferId(1), DType::F32));
+        let mut kind = Conv { pass: ConvPass::KernelGrad, geometry, lhs, rhs, epilogue: Body::default() };
+        kind.epilogue = plain(2, &kind.dims());
+        lower(&KernelKind::Conv(kind), &traits)
+    };
+    assert!(tried(100).unwrap().scratch.is_empty());
+    let error = tried(101).unwrap_err();
+    assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains("IBEX_DEVICE=cpu"), "{error}");
+}

@@ -73,8 +73,10 @@ fn gather_half_floats() {
 #[test]
 fn scatter_add_rows() {
     let Some(backends) = backends() else { return };
-    // The last has more indices than the ordered form takes on software devices.
-    for (rows, width, count) in [(7, 5, 13), (3, 70, 20), (10, 1, 300), (4, 2, 0), (20, 2, 5000), (5, 2, 17000)] {
+    let small = [(7, 5, 13), (3, 70, 20), (10, 1, 300), (4, 2, 0)];
+    // More indices than the ordered form takes, and more of them together with columns than llvmpipe has iterations for.
+    let large = [(20, 2, 5000), (5, 2, 17000), (9, 1, 70_000), (3, 1100, 4000)];
+    for (rows, width, count) in small.into_iter().chain(large) {
         let index = indices(count, rows);
         let source = noise(count * width, 5);
         let mut want = vec![0.0; rows * width];

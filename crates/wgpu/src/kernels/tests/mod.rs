@@ -8,12 +8,13 @@ mod pool;
 mod shaders;
 
 use super::lower;
+use crate::dispatch::Traits;
 use crate::tests::{backends, forced, program, upload_bytes as upload};
 use crate::{Contractions, WgpuBackend};
-use ibex_core::DType;
 use ibex_core::backend::{Backend, block_on};
 use ibex_core::graph::Binary;
 use ibex_core::program::{Body, BufferId, Instr, KernelKind, Load, Store, ValueId, View};
+use ibex_core::{DType, ErrorKind};
 
 /// Numbers in -1..1 that differ from place to place.
 fn noise(n: usize, seed: u32) -> Vec<f32> {

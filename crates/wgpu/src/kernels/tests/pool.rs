@@ -100,3 +100,28 @@ fn all_passes() {
         }
     }
 }
+
+/// Windows of more elements than software devices have iterations for are an error, and no wrong sums.
+#[test]
+fn long_windows() {
+    let Some([backend, _]) = backends() else { return };
+    let traits = Traits { max_iterations: 400, ..backend.device.traits.clone() };
+    let tried = |pass, length: usize| {
+        let (window, output) = ([1, length, length], [1, 41 - length, 41 - length]);
+        let geometry =
+            PoolGeometry { n: 1, input: [1, 40, 40], output, window, stride: [1; 3], pad: [0; 3], channels: 4 };
+        let operands = if matches!(pass, PoolPass::Max | PoolPass::MaxGrad) { 2 } else { 1 };
+        let inputs = vec![(BufferId(0), DType::F32); operands];
+        let mut kind = Pool { pass, geometry, inputs, epilogue: Body::default() };
+        kind.epilogue = plain(2, &kind.dims());
+        lower(&KernelKind::Pool(kind), &traits)
+    };
+    // A gradient of maxima looks through each window that covers an element.
+    for (pass, most) in [(PoolPass::Max, 19), (PoolPass::MaxGrad, 4), (PoolPass::Sum, 19), (PoolPass::SumGrad, 19)] {
+        tried(pass, most).unwrap();
+        let error = tried(pass, most + 1).unwrap_err();
+        assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains("IBEX_DEVICE=cpu"), "{error}");
+    }
+    // There are no more windows than outputs.
+    tried(PoolPass::SumGrad, 22).unwrap();
+}

@@ -65,17 +65,20 @@ impl Tuning {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io(format!("can not read {}: {e}", path.display()))),
         };
-        let all = parse(&text).map_err(|e| e.context(path.display().to_string()))?;
-        Ok(all.into_iter().find(|t| t.adapter == adapter && t.driver == driver))
+        let read = || match devices(&text)?.iter().find(|d| is_of(d, adapter, driver)) {
+            Some(device) => Tuning::from_json(device).ok_or_else(wrong).map(Some),
+            None => Ok(None),
+        };
+        read().map_err(|e: Error| e.context(path.display().to_string()))
     }
 
     /// The text of a file that holds this and all that `old`, the text of such a file, says about other adapters. An `old` that is no such
     /// text is replaced.
     pub fn merged(&self, old: &str) -> String {
-        let mut all = parse(old).unwrap_or_default();
-        all.retain(|t| (&t.adapter, &t.driver) != (&self.adapter, &self.driver));
-        all.push(self.clone());
-        let devices: Vec<Value> = all.iter().map(Tuning::to_json).collect();
+        // As they are: another version may have said more of them than this one knows.
+        let mut devices = devices(old).unwrap_or_default();
+        devices.retain(|d| !is_of(d, &self.adapter, &self.driver));
+        devices.push(self.to_json());
         format!("{:#}\n", json!({ "format": FORMAT, "devices": devices }))
     }
 
@@ -111,12 +114,21 @@ impl Tuning {
     }
 }
 
-fn parse(text: &str) -> Result<Vec<Tuning>> {
-    let value: Value = serde_json::from_str(text).map_err(|e| Error::value(format!("not JSON: {e}")))?;
-    let wrong = || Error::value(format!("not a {FORMAT} file; run `ibex tune` again"));
-    if value.get("format").and_then(Value::as_str) != Some(FORMAT) {
-        return Err(wrong());
+fn wrong() -> Error {
+    Error::value(format!("not a {FORMAT} file, or of another version; run `ibex tune` again"))
+}
+
+/// Is this what a file says of that adapter?
+fn is_of(device: &Value, adapter: &str, driver: &str) -> bool {
+    device["adapter"] == adapter && device["driver"] == driver
+}
+
+/// What a file says, adapter by adapter.
+fn devices(text: &str) -> Result<Vec<Value>> {
+    let mut value: Value = serde_json::from_str(text).map_err(|e| Error::value(format!("not a {FORMAT} file: {e}")))?;
+    let named = |d: &Value| d["adapter"].is_string() && d["driver"].is_string();
+    match value.get_mut("devices").map(Value::take) {
+        Some(Value::Array(devices)) if value["format"] == FORMAT && devices.iter().all(named) => Ok(devices),
+        _ => Err(wrong()),
     }
-    let devices = value.get("devices").and_then(Value::as_array).ok_or_else(wrong)?;
-    devices.iter().map(|d| Tuning::from_json(d).ok_or_else(wrong)).collect()
 }

@@ -41,9 +41,16 @@ fn files_keep_every_adapter() {
     std::fs::write(&path, text).unwrap();
     assert_eq!(Tuning::read(&path, "a", "1.0").unwrap(), Some(newer));
     assert_eq!(Tuning::read(&path, "b", "1.0").unwrap(), Some(b));
+    // What a newer version says of another adapter stays, and is an error for that one alone.
+    let text = std::fs::read_to_string(&path).unwrap().replacen("large", "newest", 1).replacen("tiled", "newest", 1);
+    let kept = tuning("c", Contractions::Tiled).merged(&text);
+    assert!(kept.contains("newest"), "{kept}");
+    std::fs::write(&path, kept).unwrap();
+    assert!(Tuning::read(&path, "c", "1.0").unwrap().is_some());
+    assert_eq!(Tuning::read(&path, "b", "1.0").unwrap_err().kind(), ErrorKind::Value);
     // Another driver is another device.
     assert_eq!(Tuning::read(&path, "a", "2.0").unwrap(), None);
-    for broken in ["", "{}", "[1, 2", r#"{"format": "ibex-tuning-1", "devices": [{"adapter": 1}]}"#] {
+    for broken in ["", "{}", "[1, 2", "[1, 2]", r#"{"format": "ibex-tuning-1", "devices": [{"adapter": 1}]}"#] {
         std::fs::write(&path, broken).unwrap();
         let error = Tuning::read(&path, "a", "1.0").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Value);

@@ -129,9 +129,10 @@ impl<R: Reducer> Reducer for Numbers<R> {
     }
 }
 
-/// The total of a row, in `N` lanes, four of each added to each other first: so few lanes stay in registers.
+/// The total of a short row, in a few lanes, four of each added to each other first.
 #[inline(always)]
-fn total<R: Reducer, const N: usize>(row: &[R::Lane]) -> R::Lane {
+fn total<R: Reducer>(row: &[R::Lane]) -> R::Lane {
+    const N: usize = 8;
     let mut lanes = [R::EMPTY; N];
     let (chunks, rest) = row.as_chunks::<N>();
     let (fours, chunks) = chunks.as_chunks::<4>();
@@ -204,7 +205,7 @@ fn total_of_long<R: Reducer>(row: &[R::Lane]) -> R::Lane {
     for [a, b, c, d] in blocks {
         four.add([a, b, c, d]);
     }
-    let rest = total::<R, 8>(&row[row.len() - rest.len() - others.len() * WIDE..]);
+    let rest = total::<R>(&row[row.len() - rest.len() - others.len() * WIDE..]);
     R::add(four.total(), rest)
 }
 
@@ -216,7 +217,7 @@ fn total_of_four<R: Reducer>(pieces: [&[R::Lane]; 4]) -> R::Lane {
     for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
         four.add([a, b, c, d]);
     }
-    let rest = pieces.map(|piece| total::<R, 8>(piece.as_chunks::<WIDE>().1));
+    let rest = pieces.map(|piece| total::<R>(piece.as_chunks::<WIDE>().1));
     R::add(four.total(), R::add(R::add(rest[0], rest[2]), R::add(rest[1], rest[3])))
 }
 
@@ -261,7 +262,7 @@ impl<R: Reducer> Kernel<Tile> for Rows<R> {
                 let sum = match t.rows {
                     0..8 => one_by_one::<R>(R::EMPTY, row),
                     _ if R::has_nan(row) => one_by_one::<R>(R::EMPTY, row),
-                    8..128 => total::<Numbers<R>, 8>(row),
+                    8..128 => total::<Numbers<R>>(row),
                     _ => total_of_long::<Numbers<R>>(row),
                 };
                 *t.acc.add(g) = R::absorb(*t.acc.add(g), sum);

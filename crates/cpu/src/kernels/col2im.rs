@@ -1,8 +1,8 @@
 //! The input gradient of a convolution with few input channels: one product gives the share of each output pixel in its whole
 //! window, and windows are added up. The implicit product of [`conv`](super::conv) would fill a few lanes of a vector only.
 
-use super::gemm::{self, Matrix, Tile};
-use super::sink::{Floats, Scratch, Shared, Sink};
+use super::gemm::{self, Matrix, Packed, Tile};
+use super::sink::{Floats, Scratch, Sink};
 use crate::epilogue::Epilogue;
 use crate::memory::Memory;
 use crate::threads::parallel;
@@ -50,28 +50,19 @@ impl Col2im {
             return;
         }
         let mut guard = self.packed.get();
-        let panels = window.div_ceil(isa.cols);
-        let packed = Shared::new(&mut guard);
-        let mut at = 0;
-        for ks in gemm::k_blocks(g.cout) {
-            for panel in 0..panels {
-                // SAFETY: every panel has its own place.
-                let out = unsafe { packed.slice(at, ks.len() * isa.cols) };
-                gemm::pack_rhs(isa, &kernel, |k| k, g.cout, window, ks.clone(), panel, out);
-                at += ks.len() * isa.cols;
-            }
-        }
-        // SAFETY: packed above, and only read from here on.
-        let packed: &[f32] = unsafe { packed.slice(0, packed.len()) };
+        // The transpose of the kernel.
+        Matrix { data: &kernel, row_stride: 1, col_stride: g.cout }.pack(isa, g.cout, window, &mut guard);
+        let packed: &[f32] = &guard;
         parallel(g.n, |n| {
             let mut shares = vec![0f32; ROWS * window];
             let compute = |dx: &mut [f32]| {
                 dx.fill(0.0);
+                let mut rhs = Packed { data: packed, n: window };
                 let lhs = Matrix { data: &grad[n * pixels * g.cout..], row_stride: g.cout, col_stride: 1 };
                 for rows in gemm::split(0..pixels, ROWS) {
                     let tile = Tile { at: shares.as_mut_ptr(), ld: window };
                     // SAFETY: `shares` has these rows.
-                    unsafe { gemm::block(isa, &lhs, rows.clone(), packed, g.cout, window, 0..window, tile) };
+                    unsafe { gemm::block(isa, &lhs, rows.clone(), &mut rhs, g.cout, window, tile) };
                     for (pixel, share) in rows.zip(shares.chunks_exact(window)) {
                         self.add(pixel, share, dx);
                     }

@@ -1,18 +1,21 @@
 //! Matrix products.
 
-use super::gemm::{self, Matrix, Tile};
-use super::sink::{Floats, Scratch, Shared, Sink, grain};
+use super::gemm::{self, Fresh, Matrix, Packed, Tile};
+use super::sink::{Floats, Sink, grain, with_local};
 use crate::epilogue::Epilogue;
 use crate::memory::Memory;
 use crate::threads::{parallel, threads};
 use ibex_core::program::{self, Operand};
+use std::ops::Range;
 
-/// Most columns of one task, so that a block of the right operand stays in the second-level cache.
+/// Most columns that are computed at a time, so that results and a block of the right operand stay in the second-level cache.
 const COLS: usize = 512;
-/// Most rows of one task, so that its result does too.
-const ROWS: usize = 112;
-/// Most floats of the right operand that are packed at a time.
-const PACKED: usize = 1 << 22;
+/// Most rows, so that these and a block of the left operand do too.
+const ROWS: usize = 140;
+/// Most floats of the right operand that a thread packs at a time, if they are more than one panel.
+const PACKED: usize = 1 << 21;
+/// Most tasks for each thread that one product is cut into.
+const TASKS: usize = 4;
 
 /// A batch of products, prepared.
 #[derive(Debug)]
@@ -23,13 +26,10 @@ pub(crate) struct MatMul {
     k: usize,
     a: (Floats, Operand),
     b: (Floats, Operand),
-    /// Products whose right operands are packed together.
-    group: usize,
-    /// Columns that are packed together.
-    chunk: usize,
-    packed: Scratch,
     /// Few enough rows to read the right operand in place.
     thin: bool,
+    /// Else: into how many parts the rows and the columns of each product are cut.
+    parts: (usize, usize),
 }
 
 fn operand(o: &Operand, batch: usize, rows: usize, cols: usize) -> (Floats, Operand) {
@@ -49,14 +49,9 @@ impl MatMul {
             batch = 1;
         }
         let isa = gemm::isa();
-        let fit = (PACKED / k.max(1)).max(isa.cols) / isa.cols * isa.cols;
-        let chunk = fit.min(n.next_multiple_of(isa.cols));
-        let size = gemm::packed_len(isa, k, chunk);
-        let distinct = if b.batch_stride == 0 { 1 } else { batch.min((PACKED / size.max(1)).max(1)) };
-        let group = if b.batch_stride == 0 { batch } else { distinct };
         let thin = m <= isa.rows && b.col_stride == 1 && k > 0;
-        let packed = Scratch::new(if thin { 0 } else { size * distinct });
-        MatMul { batch, m, n, k, a: a_floats, b: b_floats, group, chunk, packed, thin }
+        let parts = partition(isa, m, n.div_ceil(isa.cols), k, batch);
+        MatMul { batch, m, n, k, a: a_floats, b: b_floats, thin, parts }
     }
 
     pub(crate) fn run(&self, epilogue: &Epilogue, mem: &Memory) {
@@ -69,12 +64,20 @@ impl MatMul {
         if self.thin {
             return self.run_thin(&a, &b, &sink);
         }
-        for first in (0..n).step_by(self.chunk) {
-            for start in (0..batch).step_by(self.group) {
-                let count = self.group.min(batch - start);
-                self.part(&a, &b, start, count, first, self.chunk.min(n - first), &sink);
+        let isa = gemm::isa();
+        let rows: Vec<_> = gemm::split(0..m, m.div_ceil(self.parts.0)).collect();
+        let cols_each = n.div_ceil(isa.cols).div_ceil(self.parts.1) * isa.cols;
+        let col_parts = n.div_ceil(cols_each);
+        let units = batch * rows.len() * col_parts;
+        // Many small products share a task.
+        let each = if units <= threads() * TASKS { 1 } else { grain(units, 2 * rows[0].len() * cols_each * self.k) };
+        parallel(units.div_ceil(each), |task| {
+            for unit in task * each..((task + 1) * each).min(units) {
+                let (row_part, rest) = (unit % rows.len(), unit / rows.len());
+                let first = rest % col_parts * cols_each;
+                self.part(&a, &b, rest / col_parts, rows[row_part].clone(), first..(first + cols_each).min(n), &sink);
             }
-        }
+        });
     }
 
     /// Few rows: every element of the right operand is used just once, so it is not packed.
@@ -100,78 +103,67 @@ impl MatMul {
         });
     }
 
-    /// The columns `first..first + cols` of the products `start..start + count`.
-    #[allow(clippy::too_many_arguments)]
-    fn part(&self, a: &[f32], b: &[f32], start: usize, count: usize, first: usize, cols: usize, sink: &Sink) {
+    /// One task: some rows and columns of one product, which nobody else computes.
+    fn part(&self, a: &[f32], b: &[f32], product: usize, rows: Range<usize>, cols: Range<usize>, sink: &Sink) {
         let &MatMul { m, n, k, a: (_, oa), b: (_, ob), .. } = self;
         let isa = gemm::isa();
-        let size = gemm::packed_len(isa, k, cols);
-        let mut guard = self.packed.get();
-        let rhs = Shared::new(&mut guard);
-
-        let blocks: Vec<_> = gemm::k_blocks(k).collect();
-        let panels = cols.div_ceil(isa.cols);
-        let distinct = if ob.batch_stride == 0 { 1 } else { count };
-        let units = distinct * blocks.len() * panels;
-        let each = grain(units, 4 * gemm::KC.min(k) * isa.cols);
-        parallel(units.div_ceil(each), |task| {
-            for unit in task * each..((task + 1) * each).min(units) {
-                let (panel, rest) = (unit % panels, unit / panels);
-                let (ks, product) = (&blocks[rest % blocks.len()], rest / blocks.len());
-                let at = product * size + ks.start * panels * isa.cols + panel * ks.len() * isa.cols;
-                // SAFETY: every unit has a panel of its own.
-                let out = unsafe { rhs.slice(at, ks.len() * isa.cols) };
-                let origin = (start + product) * ob.batch_stride + first * ob.col_stride;
-                let row = |k: usize| origin + k * ob.row_stride;
-                gemm::pack_rhs(isa, b, row, ob.col_stride, cols, ks.clone(), panel, out);
-            }
-        });
-
-        // SAFETY: packed above, and only read from here on.
-        let rhs: &[f32] = unsafe { rhs.slice(0, distinct * size) };
-        let row_parts = row_parts(isa, m, n, k, count);
-        let per_task = cols_per_task(isa, cols, row_parts.len() * count);
-        let col_parts = cols.div_ceil(per_task);
-        let each = grain(count * row_parts.len() * col_parts, 2 * row_parts[0].len() * per_task * k);
-        let units = count * row_parts.len() * col_parts;
-        parallel(units.div_ceil(each), |task| {
-            for unit in task * each..((task + 1) * each).min(units) {
-                let (row_part, rest) = (&row_parts[unit % row_parts.len()], unit / row_parts.len());
-                let (c0, product) = (rest % col_parts * per_task, rest / col_parts);
-                let range = c0..(c0 + per_task).min(cols);
-                let product_rhs = if distinct == 1 { rhs } else { &rhs[product * size..][..size] };
-                let at = ((start + product) * oa.batch_stride).min(a.len());
-                let lhs = Matrix { data: &a[at..], row_stride: oa.row_stride, col_stride: oa.col_stride };
-                let result = ((start + product) * m + row_part.start) * n + first + c0;
-                let compute = |tile: Tile| {
+        let matrix = |data, o: &Operand| Matrix { data, row_stride: o.row_stride, col_stride: o.col_stride };
+        let lhs = matrix(from(a, product * oa.batch_stride), &oa);
+        let row_parts: Vec<_> = gemm::split(rows.clone(), ROWS).collect();
+        let fit = (PACKED / k.max(1)).min(COLS) / isa.cols * isa.cols;
+        for first in cols.clone().step_by(fit.max(isa.cols)) {
+            let width = (cols.end - first).min(fit.max(isa.cols));
+            let rhs = matrix(from(b, product * ob.batch_stride + first * ob.col_stride), &ob);
+            let finish = |rows: &Range<usize>, compute: &mut dyn FnMut(Tile)| {
+                // SAFETY: tasks are disjoint parts of the result.
+                unsafe { sink.tile((product * m + rows.start) * n + first, rows.len(), width, n, compute) };
+            };
+            if let [rows] = &row_parts[..] {
+                with_local(gemm::KC * isa.cols, |panel| {
+                    let mut rhs = Fresh { matrix: rhs, n: width, panel };
                     // SAFETY: the sink gives a tile of just this size.
-                    unsafe { gemm::block(isa, &lhs, row_part.clone(), product_rhs, k, cols, range.clone(), tile) }
-                };
-                // SAFETY: units are disjoint parts of the result.
-                unsafe { sink.tile(result, row_part.len(), range.len(), n, compute) };
+                    finish(rows, &mut |tile| unsafe { gemm::block(isa, &lhs, rows.clone(), &mut rhs, k, width, tile) });
+                });
+            } else {
+                with_local(gemm::packed_len(isa, k, width), |packed| {
+                    rhs.pack(isa, k, width, packed);
+                    let mut rhs = Packed { data: packed, n: width };
+                    for rows in &row_parts {
+                        // SAFETY: as above.
+                        finish(rows, &mut |tile| unsafe {
+                            gemm::block(isa, &lhs, rows.clone(), &mut rhs, k, width, tile);
+                        });
+                    }
+                });
             }
-        });
+        }
     }
 }
 
-/// The rows of the tasks of each of `count` products: a few tiles high, and enough tasks for all threads.
-fn row_parts(isa: &gemm::Isa, m: usize, n: usize, k: usize, count: usize) -> Vec<std::ops::Range<usize>> {
-    let worth = (1 << 18) / (2 * n.min(COLS) * k).max(1);
-    let fair = (m * count).div_ceil(threads() * 4).max(worth);
-    let most = fair.next_multiple_of(isa.rows).min(ROWS.next_multiple_of(isa.rows));
-    let mut parts = m.div_ceil(most);
-    // Few tasks: as many for each thread, of lower tiles.
-    if parts > 1 && parts * count < threads() * 8 {
-        let rounds = (parts * count).next_multiple_of(threads()).div_ceil(count);
-        // Not of tiles lower than one.
-        parts = rounds.min(m.div_ceil(isa.rows)).max(parts);
-    }
-    gemm::split(0..m, m.div_ceil(parts)).collect()
+/// What begins at `start`: nothing, where an operand without elements begins behind its end.
+fn from(data: &[f32], start: usize) -> &[f32] {
+    &data[start.min(data.len())..]
 }
 
-/// Columns of one task: all that fit, fewer where rows alone do not keep all threads busy.
-fn cols_per_task(isa: &gemm::Isa, cols: usize, row_parts: usize) -> usize {
-    let wanted = (threads() * 2).div_ceil(row_parts.max(1)).max(cols.div_ceil(COLS));
-    let each = cols.div_ceil(wanted);
-    if row_parts >= threads() * 2 && cols <= COLS { cols } else { each.next_multiple_of(isa.cols) }
+/// Into how many parts to cut the rows and the panels of each of `count` products, so that all threads end at about the same time: the
+/// partition of the least time by a simple model.
+fn partition(isa: &gemm::Isa, m: usize, panels: usize, k: usize, count: usize) -> (usize, usize) {
+    /// What starting a task costs, in multiply-adds of vectors.
+    const START: f64 = 2000.0;
+    let most = threads() * TASKS;
+    let time = |rows: usize, cols: usize| {
+        let (rows_each, panels_each) = (m.div_ceil(rows), panels.div_ceil(cols));
+        // Low tiles wait for their right operand. Packing a row takes as long as multiplying it by a vector, and a panel comes from further away.
+        let tiles = rows_each.div_ceil(isa.rows).max(1);
+        let tile = rows_each.div_ceil(tiles).max(isa.rows / 2);
+        let chunks = (panels_each * isa.cols).div_ceil(COLS);
+        let step = (2 * tiles * tile + 24) as f64 * panels_each as f64 + (chunks * rows_each) as f64;
+        let task = k as f64 * step + START;
+        // Threads are not equally fast: the last task to end keeps the others waiting.
+        (rows * cols * count).div_ceil(threads()) as f64 * task + task / 16.0
+    };
+    let partitions = (1..=most.min(m.div_ceil(isa.rows / 2)).max(1))
+        .flat_map(|rows| (1..=(most / rows).min(panels).max(1)).map(move |cols| (rows, cols)))
+        .filter(|(rows, cols)| rows * cols * count <= most.max(count));
+    partitions.min_by(|a, b| time(a.0, a.1).total_cmp(&time(b.0, b.1))).unwrap_or((1, 1))
 }

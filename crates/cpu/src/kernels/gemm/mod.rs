@@ -1,8 +1,8 @@
 //! Matrix products on packed panels, the core of every contraction.
 //!
-//! The right operand is packed once, whole, into panels as wide as a register tile (`[k block][panel][k][cols]`). The left
-//! operand is packed panel by panel just before use and stays in the first-level cache while all right panels pass by. Left
-//! panels are broadcast element by element, so they need no transposition: they keep whichever of their axes is contiguous.
+//! The right operand is packed into panels as wide as a register tile (`[k block][panel][k][cols]`), the left operand panel by panel just
+//! before use. Left panels are broadcast element by element, so they need no transposition: they keep whichever of their axes is
+//! contiguous. Every thread packs what it uses itself: memory that another core has written is far away.
 
 mod micro;
 mod pack;
@@ -10,7 +10,7 @@ mod pack;
 use super::sink::with_local;
 pub(crate) use micro::{Isa, KC, isa};
 use micro::{MAX_COLS, ROW_STRIDE};
-pub(crate) use pack::{Matrix, pack_rhs};
+pub(crate) use pack::{Fresh, Matrix, Packed, pack_rhs};
 use std::ops::Range;
 
 /// Packs panels of the left operand.
@@ -20,6 +20,12 @@ pub(crate) trait Lhs: Sync {
 
     /// Packs `rows` by `ks`. What lies beyond them in `out` is never read, and may be overwritten.
     fn pack(&self, rows: Range<usize>, ks: Range<usize>, width: usize, out: &mut [f32]);
+}
+
+/// Gives the panels of a right operand.
+pub(crate) trait Rhs {
+    /// Panel `panel` of the k block `ks`, `[k][cols]`.
+    fn panel(&mut self, isa: &Isa, ks: Range<usize>, panel: usize) -> &[f32];
 }
 
 /// Floats that a left panel takes in either layout.
@@ -108,28 +114,23 @@ pub(crate) unsafe fn thin(
     });
 }
 
-/// `tile = lhs[rows, ..k] * rhs[.., cols]`, where `rhs` is the whole packed operand of `k` by `n`.
+/// `tile = lhs[rows, ..k] * rhs[..k, ..n]`.
 ///
 /// # Safety
-/// `tile` must have `rows.len()` by `cols.len()` elements that nobody else touches, and `cols.start` be a multiple of the
-/// tile width.
-#[allow(clippy::too_many_arguments)]
+/// `tile` must have `rows.len()` by `n` elements that nobody else touches.
 pub(crate) unsafe fn block(
     isa: &Isa,
     lhs: &impl Lhs,
     rows: Range<usize>,
-    rhs: &[f32],
+    rhs: &mut impl Rhs,
     k: usize,
     n: usize,
-    cols: Range<usize>,
     tile: Tile,
 ) {
     if k == 0 {
         // SAFETY: the caller's promise.
-        return unsafe { tile.zero(rows.len(), cols.len()) };
+        return unsafe { tile.zero(rows.len(), n) };
     }
-    let padded = n.next_multiple_of(isa.cols);
-    assert!(cols.start.is_multiple_of(isa.cols) && rhs.len() >= k * padded && cols.end <= n, "right operand is packed");
     let (len, parts) = (panel_len(isa), rows.len().div_ceil(isa.rows));
     with_local(parts * len, |panels| {
         for ks in k_blocks(k) {
@@ -137,15 +138,16 @@ pub(crate) unsafe fn block(
                 lhs.pack(part, ks.clone(), isa.rows, panel);
             }
             // A right panel stays in the first-level cache while all left panels pass by.
-            for j in cols.clone().step_by(isa.cols) {
-                let width = (cols.end - j).min(isa.cols);
+            for j in (0..n).step_by(isa.cols) {
+                let width = (n - j).min(isa.cols);
+                let right = rhs.panel(isa, ks.clone(), j / isa.cols);
+                assert!(right.len() >= ks.len() * isa.cols, "right panel is whole");
                 for (part, panel) in split(rows.clone(), isa.rows).zip(panels.chunks_exact(len)) {
                     let kernel = isa.kernel(lhs.k_major(), part.len(), width);
-                    // SAFETY: the right panel is inside of `rhs` by the assertion, the rest is the caller's promise.
+                    // SAFETY: the panels hold `ks` by the assertion and as packed, the rest is the caller's promise.
                     unsafe {
-                        let b = rhs.as_ptr().add(ks.start * padded + j * ks.len());
-                        let c = tile.at.add((part.start - rows.start) * tile.ld + j - cols.start);
-                        kernel(ks.len(), panel.as_ptr(), b, isa.cols, c, tile.ld, width, ks.start > 0);
+                        let c = tile.at.add((part.start - rows.start) * tile.ld + j);
+                        kernel(ks.len(), panel.as_ptr(), right.as_ptr(), isa.cols, c, tile.ld, width, ks.start > 0);
                     }
                 }
             }

@@ -1,15 +1,15 @@
 //! Packing of plain matrices.
 
-use super::{Isa, Lhs, ROW_STRIDE};
+use super::{Isa, Lhs, ROW_STRIDE, Rhs, k_blocks};
 use std::ops::Range;
 
-/// A strided matrix as left operand.
+/// A strided matrix as an operand.
 pub(crate) struct Matrix<'a> {
     /// Elements from the first on.
     pub(crate) data: &'a [f32],
-    /// Distance between rows.
+    /// Distance between rows (on the right: steps of the contraction).
     pub(crate) row_stride: usize,
-    /// Distance between columns (steps of the contraction).
+    /// Distance between columns (on the left: steps of the contraction).
     pub(crate) col_stride: usize,
 }
 
@@ -35,6 +35,57 @@ impl Lhs for Matrix<'_> {
                 for (o, k) in line.iter_mut().zip(ks.clone()) {
                     *o = self.data[from + k * self.col_stride];
                 }
+            }
+        }
+    }
+}
+
+/// A right operand of `n` columns that is packed, whole.
+pub(crate) struct Packed<'a> {
+    /// As [`Matrix::pack`] leaves it.
+    pub(crate) data: &'a [f32],
+    /// Its columns.
+    pub(crate) n: usize,
+}
+
+impl Rhs for Packed<'_> {
+    fn panel(&mut self, isa: &Isa, ks: Range<usize>, panel: usize) -> &[f32] {
+        let padded = self.n.next_multiple_of(isa.cols);
+        &self.data[ks.start * padded + panel * ks.len() * isa.cols..][..ks.len() * isa.cols]
+    }
+}
+
+/// A right operand of `n` columns whose panels are packed one by one into `panel`, each just before all rows use it.
+pub(crate) struct Fresh<'a> {
+    /// The operand.
+    pub(crate) matrix: Matrix<'a>,
+    /// Its columns.
+    pub(crate) n: usize,
+    /// [`KC`](super::KC) steps of one panel.
+    pub(crate) panel: &'a mut [f32],
+}
+
+impl Rhs for Fresh<'_> {
+    fn panel(&mut self, isa: &Isa, ks: Range<usize>, panel: usize) -> &[f32] {
+        self.matrix.pack_panel(isa, self.n, ks, panel, self.panel);
+        self.panel
+    }
+}
+
+impl Matrix<'_> {
+    /// Packs panel `panel` of the k block `ks` of a right operand of `n` columns.
+    fn pack_panel(&self, isa: &Isa, n: usize, ks: Range<usize>, panel: usize, out: &mut [f32]) {
+        pack_rhs(isa, self.data, |k| k * self.row_stride, self.col_stride, n, ks, panel, out);
+    }
+
+    /// Packs all of a right operand of `k` by `n` for [`Packed`].
+    pub(crate) fn pack(&self, isa: &Isa, k: usize, n: usize, out: &mut [f32]) {
+        let mut rest = out;
+        for ks in k_blocks(k) {
+            for panel in 0..n.div_ceil(isa.cols) {
+                let (out, behind) = rest.split_at_mut(ks.len() * isa.cols);
+                self.pack_panel(isa, n, ks.clone(), panel, out);
+                rest = behind;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Products, convolutions and recurrence.
 
-use super::super::gemm::{self, Matrix, Tile};
+use super::super::gemm::{self, Fresh, Matrix, Packed, Tile};
 use super::{check, numbers, run, tensor};
 use ibex_core::graph::ConvGeometry;
 use ibex_core::program::{Body, BufferId, Conv, ConvPass, KernelKind, Lstm, LstmGrad, MatMul, Operand};
@@ -73,21 +73,21 @@ fn kernels_of_every_instruction_set() {
             for transposed in [false, true] {
                 let (a, b) = (tensor(DType::F32, m * k, 3), tensor(DType::F32, k * n, 4));
                 let (Data::F32(x), Data::F32(y)) = (&a, &b) else { unreachable!() };
-                let mut packed = vec![0.0; gemm::packed_len(isa, k, n)];
-                for ks in gemm::k_blocks(k) {
-                    let padded = n.next_multiple_of(isa.cols);
-                    for panel in 0..n.div_ceil(isa.cols) {
-                        let at = ks.start * padded + panel * isa.cols * ks.len();
-                        let out = &mut packed[at..][..ks.len() * isa.cols];
-                        gemm::pack_rhs(isa, y, |k| k * n, 1, n, ks.clone(), panel, out);
-                    }
-                }
                 let (row_stride, col_stride) = if transposed { (1, m) } else { (k, 1) };
                 let lhs = Matrix { data: x, row_stride, col_stride };
-                let mut c = vec![7f32; m * n];
-                let tile = Tile { at: c.as_mut_ptr(), ld: n };
-                // SAFETY: the tile is all of `c`.
-                unsafe { gemm::block(isa, &lhs, 0..m, &packed, k, n, 0..n, tile) };
+                let rhs = || Matrix { data: y, row_stride: n, col_stride: 1 };
+                let mut packed = vec![0.0; gemm::packed_len(isa, k, n)];
+                rhs().pack(isa, k, n, &mut packed);
+                let mut panel = vec![0.0; gemm::KC * isa.cols];
+                let (mut c, mut fresh) = (vec![7f32; m * n], vec![7f32; m * n]);
+                let tile = |c: &mut [f32]| Tile { at: c.as_mut_ptr(), ld: n };
+                // SAFETY: the tiles are all of `c` and of `fresh`.
+                unsafe {
+                    gemm::block(isa, &lhs, 0..m, &mut Packed { data: &packed, n }, k, n, tile(&mut c));
+                    let mut rhs = Fresh { matrix: rhs(), n, panel: &mut panel };
+                    gemm::block(isa, &lhs, 0..m, &mut rhs, k, n, tile(&mut fresh));
+                }
+                assert_eq!(c, fresh);
                 for r in 0..m {
                     for j in 0..n {
                         let term = |p: usize| f64::from(x[r * row_stride + p * col_stride]) * f64::from(y[p * n + j]);

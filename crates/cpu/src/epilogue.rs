@@ -44,21 +44,35 @@ impl Epilogue {
         unsafe { self.sweep.repeat(&self.code, mem) }
     }
 
-    /// Finishes `acc`, the raw results of the row-major flat range `start..start + acc.len()` of the iteration space. May be called
-    /// from many threads at once with disjoint ranges.
-    pub(crate) fn apply(&self, mem: &Memory, repeated: &[u32], start: usize, acc: &mut [f32]) {
-        let (raw, len) = (acc.as_mut_ptr().cast::<u32>(), acc.len());
+    /// Finishes raw results: `rows` runs of `len` of them, `apart` from each other in memory. The first run is of the row-major flat range
+    /// `start..start + len` of the iteration space, each further one `pitch` behind. May be called from many threads at once.
+    ///
+    /// # Safety
+    /// The results at `acc` are this call's alone, and no other call finishes the same.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) unsafe fn apply(
+        &self,
+        mem: &Memory,
+        repeated: &[u32],
+        [start, pitch]: [usize; 2],
+        [rows, len]: [usize; 2],
+        acc: *mut f32,
+        apart: usize,
+    ) {
         with_frame(&self.code, mem, repeated, |frame: &mut Frame<'_>| {
-            // SAFETY: the range is this call's alone, and tiles are as large as the registers or smaller. `acc` may be memory of the
+            // SAFETY: the ranges are this call's alone, and tiles are as large as the registers or smaller. `acc` may be memory of the
             // store that `in_place` names, which is written after all steps of a tile and through the same provenance-free address.
             unsafe {
                 frame.run(&self.code.uniform, &Tile::default());
-                for at in (0..len).step_by(TILE) {
-                    let rows = TILE.min(len - at);
-                    frame.acc = raw.add(at);
-                    let tile = Tile { row: start + at, rows, groups: rows, length: 1, cols: 1, ..Tile::default() };
-                    frame.run(&self.sweep.steps, &tile);
-                    frame.store(&self.sweep.stores, &tile);
+                for row in 0..rows {
+                    for at in (0..len).step_by(TILE) {
+                        let rows = TILE.min(len - at);
+                        frame.acc = acc.add(row * apart + at).cast();
+                        let row = start + row * pitch + at;
+                        let tile = Tile { row, rows, groups: rows, length: 1, cols: 1, ..Tile::default() };
+                        frame.run(&self.sweep.steps, &tile);
+                        frame.store(&self.sweep.stores, &tile);
+                    }
                 }
             }
         });

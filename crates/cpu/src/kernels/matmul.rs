@@ -50,7 +50,7 @@ impl MatMul {
         }
         let isa = gemm::isa();
         let thin = m <= isa.rows && b.col_stride == 1 && k > 0;
-        let parts = partition(isa, m, n.div_ceil(isa.cols), k, batch);
+        let parts = partition(isa, m, n.div_ceil(isa.cols), k, batch, kernel.epilogue.instrs.len());
         MatMul { batch, m, n, k, a: a_floats, b: b_floats, thin, parts }
     }
 
@@ -146,10 +146,12 @@ fn from(data: &[f32], start: usize) -> &[f32] {
 }
 
 /// Into how many parts to cut the rows and the panels of each of `count` products, so that all threads end at about the same time: the
-/// partition of the least time by a simple model.
-fn partition(isa: &gemm::Isa, m: usize, panels: usize, k: usize, count: usize) -> (usize, usize) {
+/// partition of the least time by a simple model. What finishes the results has so many `steps`.
+fn partition(isa: &gemm::Isa, m: usize, panels: usize, k: usize, count: usize, steps: usize) -> (usize, usize) {
     /// What starting a task costs, in multiply-adds of vectors.
     const START: f64 = 2000.0;
+    /// What a step costs for each part of a row.
+    const STEP: usize = 30;
     let most = threads() * TASKS;
     let time = |rows: usize, cols: usize| {
         let (rows_each, panels_each) = (m.div_ceil(rows), panels.div_ceil(cols));
@@ -158,7 +160,8 @@ fn partition(isa: &gemm::Isa, m: usize, panels: usize, k: usize, count: usize) -
         let tile = rows_each.div_ceil(tiles).max(isa.rows / 2);
         let chunks = (panels_each * isa.cols).div_ceil(COLS);
         let step = (2 * tiles * tile + 24) as f64 * panels_each as f64 + (chunks * rows_each) as f64;
-        let task = k as f64 * step + START;
+        let pieces = if cols * chunks > 1 { chunks * rows_each } else { 0 };
+        let task = k as f64 * step + (pieces * steps * STEP) as f64 + START;
         // Threads are not equally fast: the last task to end keeps the others waiting.
         (rows * cols * count).div_ceil(threads()) as f64 * task + task / 16.0
     };

@@ -154,7 +154,8 @@ impl<'a> Sink<'a> {
         let finish = |acc: &mut [f32]| {
             compute(acc);
             if self.direct.is_none() || !self.epilogue.is_plain() {
-                self.epilogue.apply(self.mem, &self.repeated, start, acc);
+                // SAFETY: `compute` filled these results, and by the caller's promise nobody else has them.
+                unsafe { self.epilogue.apply(self.mem, &self.repeated, [start, 0], [1, len], acc.as_mut_ptr(), 0) };
             }
         };
         match &self.direct {
@@ -174,13 +175,10 @@ impl<'a> Sink<'a> {
             if self.direct.is_some() && self.epilogue.is_plain() {
                 return;
             }
-            // One call for everything where the rows are adjacent.
-            let (calls, len) = if cols == pitch { (1, rows * cols) } else { (rows, cols) };
-            for r in 0..calls {
-                // SAFETY: `compute` filled these results, and nobody else has them.
-                let acc = unsafe { std::slice::from_raw_parts_mut(tile.at.add(r * tile.ld), len) };
-                self.epilogue.apply(self.mem, &self.repeated, start + r * pitch, acc);
-            }
+            // One run of all of them where the rows are adjacent.
+            let shape = if cols == pitch { [1, rows * cols] } else { [rows, cols] };
+            // SAFETY: `compute` filled these results, and by the caller's promise nobody else has them.
+            unsafe { self.epilogue.apply(self.mem, &self.repeated, [start, pitch], shape, tile.at, tile.ld) };
         };
         if rows == 0 || cols == 0 {
             return;

@@ -46,15 +46,20 @@ mod pool {
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
-    /// Looks at the work word before a worker parks: about 100 microseconds.
+    /// Looks at the shares before a worker parks: about 100 microseconds.
     const SPINS: usize = 2500;
 
     type Task<'a> = dyn Fn(usize) + Sync + 'a;
 
+    /// A thread's share of the tasks: where it ends in the high half, the next unclaimed one in the low half. On a cache line of its own.
+    #[repr(align(128))]
+    struct Share(AtomicU64);
+
     /// The state shared by the thread that submits and its workers.
     pub(super) struct Pool {
-        /// Number of tasks in the high half, number of the next unclaimed one in the low half.
-        work: AtomicU64,
+        /// Of the thread that submits, then of each worker. Every thread begins with its own, a run of neighbouring tasks that is the same for all
+        /// kernels with as many: what it has written lies in its own cache, and another core's is far away. Then it helps the others.
+        shares: Box<[Share]>,
         /// Tasks not finished yet.
         pending: AtomicUsize,
         /// The function that the tasks call. Written only while no task is unfinished, read only by the owner of a claim.
@@ -68,7 +73,7 @@ mod pool {
     }
 
     // SAFETY: `job` is the one field that is not `Sync`. It is written under `submit` when `pending` is 0, that is when no claim
-    // is held, and published by the release store of `work`; a reader holds a claim, made by an acquire operation on `work`.
+    // is held, and published by the release stores of `shares`; a reader holds a claim, made by an acquire operation on one of them.
     unsafe impl Sync for Pool {}
     // SAFETY: the pointer in `job` is used only while the submitting thread waits, and what it points to is `Sync`.
     unsafe impl Send for Pool {}
@@ -77,17 +82,34 @@ mod pool {
     pub(super) fn global(workers: usize) -> Option<&'static Pool> {
         static POOL: OnceLock<Option<&'static Pool>> = OnceLock::new();
         *POOL.get_or_init(|| {
-            let pool: &'static Pool = Box::leak(Box::new(Pool::new()));
-            let start = |i| std::thread::Builder::new().name(format!("ibex-cpu-{i}")).spawn(|| pool.work());
+            let pool: &'static Pool = Box::leak(Box::new(Pool::new(workers)));
+            let start = |i| std::thread::Builder::new().name(format!("ibex-cpu-{i}")).spawn(move || pool.work(i));
             let started = (1..=workers).filter(|&i| start(i).is_ok()).count();
             (started > 0).then_some(pool)
         })
     }
 
+    impl Share {
+        /// Claims the next of these tasks.
+        fn next(&self) -> Option<usize> {
+            let mut word = self.0.load(Ordering::Acquire);
+            loop {
+                let (end, next) = (word >> 32, word & 0xffff_ffff);
+                if next >= end {
+                    return None;
+                }
+                match self.0.compare_exchange_weak(word, word + 1, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => return Some(next as usize),
+                    Err(now) => word = now,
+                }
+            }
+        }
+    }
+
     impl Pool {
-        pub(super) fn new() -> Pool {
+        pub(super) fn new(workers: usize) -> Pool {
             Pool {
-                work: AtomicU64::new(0),
+                shares: (0..=workers).map(|_| Share(AtomicU64::new(0))).collect(),
                 pending: AtomicUsize::new(0),
                 job: UnsafeCell::new(None),
                 submit: Mutex::new(()),
@@ -114,12 +136,16 @@ mod pool {
                 *self.job.get() = Some(std::mem::transmute::<*const Task<'_>, *const Task<'static>>(f));
             }
             self.pending.store(tasks, Ordering::Relaxed);
-            self.work.store((tasks as u64) << 32, Ordering::SeqCst);
+            let (tasks, threads) = (tasks as u64, self.shares.len() as u64);
+            for (share, i) in self.shares.iter().zip(0..) {
+                let (start, end) = (tasks * i / threads, tasks * (i + 1) / threads);
+                share.0.store(end << 32 | start, Ordering::SeqCst);
+            }
             if self.sleepers.load(Ordering::SeqCst) > 0 {
                 drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
                 self.wake.notify_all();
             }
-            while self.claim() {}
+            while self.claim(0) {}
             let mut spins = 0;
             while self.pending.load(Ordering::Acquire) > 0 {
                 pause(&mut spins);
@@ -132,41 +158,33 @@ mod pool {
             true
         }
 
-        /// Claims a task and runs it; false if all are claimed.
-        fn claim(&self) -> bool {
-            let mut word = self.work.load(Ordering::Acquire);
-            loop {
-                let (tasks, next) = (word >> 32, word & 0xffff_ffff);
-                if next >= tasks {
-                    return false;
+        /// Claims a task for thread `me` and runs it; false if all are claimed.
+        fn claim(&self, me: usize) -> bool {
+            let (before, mine) = self.shares.split_at(me);
+            let Some(task) = mine.iter().chain(before).find_map(Share::next) else { return false };
+            // SAFETY: `next` has made the claim on task `task` of the job that stands in `job`; the submitter neither returns nor writes
+            // `job` before this claim is given up by the subtraction below.
+            let run = AssertUnwindSafe(|| unsafe {
+                if let Some(f) = *self.job.get() {
+                    (*f)(task);
                 }
-                match self.work.compare_exchange_weak(word, word + 1, Ordering::AcqRel, Ordering::Acquire) {
-                    Ok(_) => {
-                        // SAFETY: the exchange made the claim on task `next` of the job that stands in `job`; the submitter
-                        // neither returns nor writes `job` before this claim is given up by the subtraction below.
-                        let task = AssertUnwindSafe(|| unsafe {
-                            if let Some(f) = *self.job.get() {
-                                (*f)(next as usize);
-                            }
-                        });
-                        if let Err(payload) = catch_unwind(task) {
-                            self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
-                        }
-                        self.pending.fetch_sub(1, Ordering::AcqRel);
-                        return true;
-                    }
-                    Err(now) => word = now,
-                }
+            });
+            if let Err(payload) = catch_unwind(run) {
+                self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
             }
+            self.pending.fetch_sub(1, Ordering::AcqRel);
+            true
         }
 
         fn idle(&self) -> bool {
-            let word = self.work.load(Ordering::SeqCst);
-            word & 0xffff_ffff >= word >> 32
+            self.shares.iter().all(|share| {
+                let word = share.0.load(Ordering::SeqCst);
+                word & 0xffff_ffff >= word >> 32
+            })
         }
 
         /// The life of a worker.
-        fn work(&self) {
+        fn work(&self, me: usize) {
             loop {
                 let mut spins = 0;
                 while self.idle() && spins < SPINS {
@@ -180,7 +198,7 @@ mod pool {
                     }
                     self.sleepers.fetch_sub(1, Ordering::SeqCst);
                 }
-                while self.claim() {}
+                while self.claim(me) {}
             }
         }
     }

@@ -43,10 +43,10 @@ mod pool {
     use std::cell::UnsafeCell;
     use std::hint::spin_loop;
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
     use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
-    /// Looks at the shares before a worker parks: about 100 microseconds.
+    /// Looks at the shares before a worker parks: about 100 microseconds with few threads, more with many.
     const SPINS: usize = 2500;
 
     type Task<'a> = dyn Fn(usize) + Sync + 'a;
@@ -138,10 +138,13 @@ mod pool {
             self.pending.store(tasks, Ordering::Relaxed);
             let (tasks, threads) = (tasks as u64, self.shares.len() as u64);
             for (share, i) in self.shares.iter().zip(0..) {
-                let (start, end) = (tasks * i / threads, tasks * (i + 1) / threads);
-                share.0.store(end << 32 | start, Ordering::SeqCst);
+                // The first task is this thread's, which is awake.
+                let (start, end) = ((tasks * i).div_ceil(threads), (tasks * (i + 1)).div_ceil(threads));
+                share.0.store(end << 32 | start, Ordering::Release);
             }
-            if self.sleepers.load(Ordering::SeqCst) > 0 {
+            // Either this thread sees a sleeper below, or the sleeper sees these tasks before it sleeps.
+            fence(Ordering::SeqCst);
+            if self.sleepers.load(Ordering::Relaxed) > 0 {
                 drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
                 self.wake.notify_all();
             }
@@ -178,7 +181,7 @@ mod pool {
 
         fn idle(&self) -> bool {
             self.shares.iter().all(|share| {
-                let word = share.0.load(Ordering::SeqCst);
+                let word = share.0.load(Ordering::Acquire);
                 word & 0xffff_ffff >= word >> 32
             })
         }
@@ -192,11 +195,12 @@ mod pool {
                 }
                 if self.idle() {
                     let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-                    self.sleepers.fetch_add(1, Ordering::SeqCst);
+                    self.sleepers.fetch_add(1, Ordering::Relaxed);
+                    fence(Ordering::SeqCst);
                     while self.idle() {
                         gate = self.wake.wait(gate).unwrap_or_else(PoisonError::into_inner);
                     }
-                    self.sleepers.fetch_sub(1, Ordering::SeqCst);
+                    self.sleepers.fetch_sub(1, Ordering::Relaxed);
                 }
                 while self.claim(me) {}
             }

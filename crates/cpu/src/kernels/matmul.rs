@@ -8,13 +8,14 @@ use crate::threads::{parallel, threads};
 use ibex_core::program::{self, Operand};
 use std::ops::Range;
 
-/// Most columns that are computed at a time, so that results and a block of the right operand stay in the second-level cache.
+/// Most columns that are computed at a time. With [`ROWS`]: the results, and a k block of the left operand, are 440 KB together, which a
+/// second-level cache of 1 MB holds beside what passes by of the right operand.
 const COLS: usize = 512;
-/// Most rows, so that these and a block of the left operand do too.
+/// Most rows.
 const ROWS: usize = 140;
-/// Most floats of the right operand that a thread packs at a time, if they are more than one panel.
+/// Most floats of a right operand that a thread packs whole, and keeps the memory of.
 const PACKED: usize = 1 << 21;
-/// Most tasks for each thread that one product is cut into.
+/// Most tasks for each thread that products are cut into.
 const TASKS: usize = 4;
 
 /// A batch of products, prepared.
@@ -29,7 +30,7 @@ pub(crate) struct MatMul {
     /// Few enough rows to read the right operand in place.
     thin: bool,
     /// Else: into how many parts the rows and the columns of each product are cut.
-    parts: (usize, usize),
+    pub(super) parts: (usize, usize),
 }
 
 fn operand(o: &Operand, batch: usize, rows: usize, cols: usize) -> (Floats, Operand) {
@@ -69,8 +70,9 @@ impl MatMul {
         let cols_each = n.div_ceil(isa.cols).div_ceil(self.parts.1) * isa.cols;
         let col_parts = n.div_ceil(cols_each);
         let units = batch * rows.len() * col_parts;
+        let flops = (2 * rows[0].len() * cols_each).saturating_mul(self.k);
         // Many small products share a task.
-        let each = if units <= threads() * TASKS { 1 } else { grain(units, 2 * rows[0].len() * cols_each * self.k) };
+        let each = if units <= threads() * TASKS { 1 } else { grain(units, flops) };
         parallel(units.div_ceil(each), |task| {
             for unit in task * each..((task + 1) * each).min(units) {
                 let (row_part, rest) = (unit % rows.len(), unit / rows.len());
@@ -108,40 +110,39 @@ impl MatMul {
         let &MatMul { m, n, k, a: (_, oa), b: (_, ob), .. } = self;
         let isa = gemm::isa();
         let matrix = |data, o: &Operand| Matrix { data, row_stride: o.row_stride, col_stride: o.col_stride };
-        let lhs = matrix(from(a, product * oa.batch_stride), &oa);
+        let lhs = matrix(tail(a, product * oa.batch_stride), &oa);
         let row_parts: Vec<_> = gemm::split(rows.clone(), ROWS).collect();
-        let fit = (PACKED / k.max(1)).min(COLS) / isa.cols * isa.cols;
-        for first in cols.clone().step_by(fit.max(isa.cols)) {
-            let width = (cols.end - first).min(fit.max(isa.cols));
-            let rhs = matrix(from(b, product * ob.batch_stride + first * ob.col_stride), &ob);
-            let finish = |rows: &Range<usize>, compute: &mut dyn FnMut(Tile)| {
-                // SAFETY: tasks are disjoint parts of the result.
-                unsafe { sink.tile((product * m + rows.start) * n + first, rows.len(), width, n, compute) };
-            };
-            if let [rows] = &row_parts[..] {
-                with_local(gemm::KC * isa.cols, |panel| {
-                    let mut rhs = Fresh { matrix: rhs, n: width, panel };
-                    // SAFETY: the sink gives a tile of just this size.
-                    finish(rows, &mut |tile| unsafe { gemm::block(isa, &lhs, rows.clone(), &mut rhs, k, width, tile) });
-                });
-            } else {
-                with_local(gemm::packed_len(isa, k, width), |packed| {
+        for first in cols.clone().step_by(COLS) {
+            let width = (cols.end - first).min(COLS);
+            let rhs = matrix(tail(b, product * ob.batch_stride + first * ob.col_stride), &ob);
+            let len = gemm::packed_len(isa, k, width);
+            // What only one part of the rows uses, or does not fit, is packed panel by panel.
+            let whole = row_parts.len() > 1 && len <= PACKED;
+            with_local(if whole { len } else { gemm::KC * isa.cols }, |packed| {
+                if whole {
                     rhs.pack(isa, k, width, packed);
-                    let mut rhs = Packed { data: packed, n: width };
-                    for rows in &row_parts {
-                        // SAFETY: as above.
-                        finish(rows, &mut |tile| unsafe {
+                }
+                for rows in &row_parts {
+                    // SAFETY: the sink gives a tile of just this size.
+                    let compute = |tile: Tile| unsafe {
+                        if whole {
+                            let mut rhs = Packed { data: packed, n: width };
                             gemm::block(isa, &lhs, rows.clone(), &mut rhs, k, width, tile);
-                        });
-                    }
-                });
-            }
+                        } else {
+                            let mut rhs = Fresh { matrix: rhs, n: width, panel: packed };
+                            gemm::block(isa, &lhs, rows.clone(), &mut rhs, k, width, tile);
+                        }
+                    };
+                    // SAFETY: tasks are disjoint parts of the result.
+                    unsafe { sink.tile((product * m + rows.start) * n + first, rows.len(), width, n, compute) };
+                }
+            });
         }
     }
 }
 
 /// What begins at `start`: nothing, where an operand without elements begins behind its end.
-fn from(data: &[f32], start: usize) -> &[f32] {
+fn tail(data: &[f32], start: usize) -> &[f32] {
     &data[start.min(data.len())..]
 }
 
@@ -159,7 +160,7 @@ fn partition(isa: &gemm::Isa, m: usize, panels: usize, k: usize, count: usize, s
         let tiles = rows_each.div_ceil(isa.rows).max(1);
         let tile = rows_each.div_ceil(tiles).max(isa.rows / 2);
         let chunks = (panels_each * isa.cols).div_ceil(COLS);
-        let step = (2 * tiles * tile + 24) as f64 * panels_each as f64 + (chunks * rows_each) as f64;
+        let step = (2 * tiles * tile + 3 * isa.cols / 4) as f64 * panels_each as f64 + (chunks * rows_each) as f64;
         let pieces = if cols * chunks > 1 { chunks * rows_each } else { 0 };
         let task = k as f64 * step + (pieces * steps * STEP) as f64 + START;
         // Threads are not equally fast: the last task to end keeps the others waiting.

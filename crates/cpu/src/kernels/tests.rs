@@ -3,7 +3,7 @@
 mod contractions;
 mod windows;
 
-use super::prepare;
+use super::{Prepared, prepare};
 use crate::epilogue::Epilogue;
 use crate::memory::Memory;
 use crate::simd::Level;
@@ -28,6 +28,11 @@ pub(super) fn tensor(dtype: DType, len: usize, seed: u64) -> Data {
 
 /// Runs a kernel over buffers; `out` is filled with 7 and returned.
 pub(super) fn run(kind: &KernelKind, buffers: &[Data], out: usize, mode: u8) -> Data {
+    run_as(&prepare(kind).unwrap(), kind, buffers, out, mode)
+}
+
+/// The same with a kernel that was prepared otherwise.
+pub(super) fn run_as(prepared: &Prepared, kind: &KernelKind, buffers: &[Data], out: usize, mode: u8) -> Data {
     let mut buffers = buffers.to_vec();
     let sevens = vec![7.0; buffers[out].len()];
     buffers[out] = Data::from_f64(buffers[out].dtype(), &sevens);
@@ -50,7 +55,7 @@ pub(super) fn run(kind: &KernelKind, buffers: &[Data], out: usize, mode: u8) -> 
         let body = Body { instrs, stores: vec![store], ..Body::default() };
         Epilogue::new(&body, &dims, &decls, Level::get()).unwrap()
     });
-    prepare(kind).unwrap().run(epilogue.as_ref(), &memory);
+    prepared.run(epilogue.as_ref(), &memory);
     buffers.swap_remove(out)
 }
 

@@ -1,8 +1,8 @@
 //! Matrix products on packed panels, the core of every contraction.
 //!
-//! The right operand is packed into panels as wide as a register tile (`[k block][panel][k][cols]`), the left operand panel by panel just
-//! before use. Left panels are broadcast element by element, so they need no transposition: they keep whichever of their axes is
-//! contiguous. Every thread packs what it uses itself: memory that another core has written is far away.
+//! The right operand is packed into panels as wide as a register tile (`[k block][panel][k][cols]`), the left operand into panels as high
+//! as one, a k block at a time. Left panels are broadcast element by element, so they need no transposition: they keep whichever of their
+//! axes is contiguous. In matrix products every thread packs what it uses itself: memory that another core has written is far away.
 
 mod micro;
 mod pack;

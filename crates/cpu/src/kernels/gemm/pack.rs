@@ -4,6 +4,7 @@ use super::{Isa, Lhs, ROW_STRIDE, Rhs, k_blocks};
 use std::ops::Range;
 
 /// A strided matrix as an operand.
+#[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
     /// Elements from the first on.
     pub(crate) data: &'a [f32],

@@ -1,7 +1,8 @@
 //! Products, convolutions and recurrence.
 
+use super::super::Prepared;
 use super::super::gemm::{self, Fresh, Matrix, Packed, Tile};
-use super::{check, numbers, run, tensor};
+use super::{check, numbers, run, run_as, tensor};
 use ibex_core::graph::ConvGeometry;
 use ibex_core::program::{Body, BufferId, Conv, ConvPass, KernelKind, Lstm, LstmGrad, MatMul, Operand};
 use ibex_core::{DType, Data};
@@ -62,6 +63,37 @@ fn matmul_shapes() {
             let a = operand(0, DType::F16, 11, apart(wide(inner(ta, m, k), ta), ta));
             let b = operand(1, DType::BF16, 5, inner(tb, k, n));
             matmul([batch, m, n, k], a, operand(1, DType::BF16, 5, [0, b.row_stride, b.col_stride]));
+        }
+    }
+}
+
+/// Whatever the partition into tasks: in one column part, in several; packed whole, or panel by panel because it is long.
+#[test]
+fn every_partition_gives_the_same_bits() {
+    for [batch, m, n, k] in [[1, 300, 1100, 300], [2, 150, 70, 40], [1, 150, 70, 30_000]] {
+        for transposed in [false, true] {
+            let strides = if transposed { [k * n, 1, k] } else { [k * n, n, 1] };
+            let (a, b) = (operand(0, DType::F32, 0, [m * k, k, 1]), operand(1, DType::F32, 0, strides));
+            let product = MatMul { batch, m, n, k, a, b, epilogue: Body::default() };
+            let buffers = [
+                tensor(DType::F32, batch * m * k, 1),
+                tensor(DType::F32, batch * k * n, 2),
+                Data::zeros(DType::F32, batch * m * n),
+            ];
+            let kind = KernelKind::MatMul(product.clone());
+            let results = [(1, 1), (2, 3), (1, 2), (7, 1)].map(|parts| {
+                let mut prepared = super::super::matmul::MatMul::new(&product);
+                prepared.parts = parts;
+                run_as(&Prepared::MatMul(prepared), &kind, &buffers, 2, 1)
+            });
+            assert!(results.iter().all(|r| r.as_bytes() == results[0].as_bytes()), "{batch} {m} {n} {k}");
+            let (x, y, z) = (buffers[0].to_f64(), buffers[1].to_f64(), results[0].to_f64());
+            for at in [0, n - 1, (m / 2) * n + n / 2, batch * m * n - 1] {
+                let (i, r, c) = (at / (m * n), at / n % m, at % n);
+                let term = |p: usize| x[(i * m + r) * k + p] * y[i * k * n + p * strides[1] + c * strides[2]];
+                let want = 2.0 * (0..k).map(term).sum::<f64>();
+                assert!((z[at] - want).abs() < 1e-4 * (1.0 + want.abs()), "{} for {want}", z[at]);
+            }
         }
     }
 }

@@ -58,7 +58,7 @@ mod pool {
     /// The state shared by the thread that submits and its workers.
     pub(super) struct Pool {
         /// Of the thread that submits, then of each worker. Every thread begins with its own, a run of neighbouring tasks that is the same for all
-        /// kernels with as many: what it has written lies in its own cache, and another core's is far away. Then it helps the others.
+        /// kernels with as many (the first is that of the thread that submits, which is awake): what it has written lies in its own cache, and another core's is far away. Then it helps the others.
         shares: Box<[Share]>,
         /// Tasks not finished yet.
         pending: AtomicUsize,
@@ -136,11 +136,9 @@ mod pool {
                 *self.job.get() = Some(std::mem::transmute::<*const Task<'_>, *const Task<'static>>(f));
             }
             self.pending.store(tasks, Ordering::Relaxed);
-            let (tasks, threads) = (tasks as u64, self.shares.len() as u64);
-            for (share, i) in self.shares.iter().zip(0..) {
-                // The first task is this thread's, which is awake.
-                let (start, end) = ((tasks * i).div_ceil(threads), (tasks * (i + 1)).div_ceil(threads));
-                share.0.store(end << 32 | start, Ordering::Release);
+            for (i, share) in self.shares.iter().enumerate() {
+                let mine = super::split(tasks, 1, self.shares.len(), i);
+                share.0.store((mine.end as u64) << 32 | mine.start as u64, Ordering::Release);
             }
             // Either this thread sees a sleeper below, or the sleeper sees these tasks before it sleeps.
             fence(Ordering::SeqCst);

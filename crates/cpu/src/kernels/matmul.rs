@@ -93,8 +93,7 @@ impl MatMul {
         parallel(batch * parts, |task| {
             let (product, first) = (task / parts, task % parts * each * isa.cols);
             let cols = first..(first + each * isa.cols).min(n);
-            let lhs =
-                Matrix { data: &a[product * oa.batch_stride..], row_stride: oa.row_stride, col_stride: oa.col_stride };
+            let lhs = matrix(&a[product * oa.batch_stride..], &oa);
             let rhs = &b[product * ob.batch_stride..];
             let compute = |tile: Tile| {
                 // SAFETY: the sink gives a tile of just this size.
@@ -109,7 +108,6 @@ impl MatMul {
     fn part(&self, a: &[f32], b: &[f32], product: usize, rows: Range<usize>, cols: Range<usize>, sink: &Sink) {
         let &MatMul { m, n, k, a: (_, oa), b: (_, ob), .. } = self;
         let isa = gemm::isa();
-        let matrix = |data, o: &Operand| Matrix { data, row_stride: o.row_stride, col_stride: o.col_stride };
         let lhs = matrix(tail(a, product * oa.batch_stride), &oa);
         let row_parts: Vec<_> = gemm::split(rows.clone(), ROWS).collect();
         for first in cols.clone().step_by(COLS) {
@@ -139,6 +137,11 @@ impl MatMul {
             });
         }
     }
+}
+
+/// An operand that begins where `data` does.
+fn matrix<'a>(data: &'a [f32], o: &Operand) -> Matrix<'a> {
+    Matrix { data, row_stride: o.row_stride, col_stride: o.col_stride }
 }
 
 /// What begins at `start`: nothing, where an operand without elements begins behind its end.

@@ -62,7 +62,7 @@ impl Col2im {
                 for rows in gemm::split(0..pixels, ROWS) {
                     let tile = Tile { at: shares.as_mut_ptr(), ld: window };
                     // SAFETY: `shares` has these rows.
-                    unsafe { gemm::block(isa, &lhs, rows.clone(), &mut rhs, g.cout, window, tile) };
+                    unsafe { gemm::block(isa, &lhs, rows.clone(), 0..0, &mut rhs, g.cout, window, tile) };
                     for (pixel, share) in rows.zip(shares.chunks_exact(window)) {
                         self.add(pixel, share, dx);
                     }

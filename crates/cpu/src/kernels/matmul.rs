@@ -115,20 +115,18 @@ impl MatMul {
             let rhs = matrix(tail(b, product * ob.batch_stride + first * ob.col_stride), &ob);
             let len = gemm::packed_len(isa, k, width);
             // What only one part of the rows uses, or does not fit, is packed panel by panel.
-            let whole = row_parts.len() > 1 && len <= PACKED;
-            with_local(if whole { len } else { gemm::KC * isa.cols }, |packed| {
-                if whole {
-                    rhs.pack(isa, k, width, packed);
-                }
-                for rows in &row_parts {
+            let keeps = row_parts.len() > 1 && len <= PACKED;
+            with_local(if keeps { len } else { gemm::KC * isa.cols }, |memory| {
+                for (i, rows) in row_parts.iter().enumerate() {
+                    let then = row_parts.get(i + 1).cloned().unwrap_or(0..0);
                     // SAFETY: the sink gives a tile of just this size.
                     let compute = |tile: Tile| unsafe {
-                        if whole {
-                            let mut rhs = Packed { data: packed, n: width };
-                            gemm::block(isa, &lhs, rows.clone(), &mut rhs, k, width, tile);
+                        if keeps && i > 0 {
+                            let mut rhs = Packed { data: memory, n: width };
+                            gemm::block(isa, &lhs, rows.clone(), then, &mut rhs, k, width, tile);
                         } else {
-                            let mut rhs = Fresh { matrix: rhs, n: width, panel: packed };
-                            gemm::block(isa, &lhs, rows.clone(), &mut rhs, k, width, tile);
+                            let mut rhs = Fresh { matrix: rhs, n: width, memory, keeps };
+                            gemm::block(isa, &lhs, rows.clone(), then, &mut rhs, k, width, tile);
                         }
                     };
                     // SAFETY: tasks are disjoint parts of the result.

@@ -4,10 +4,12 @@
 //! as one, a k block at a time. Left panels are broadcast element by element, so they need no transposition: they keep whichever of their
 //! axes is contiguous. In matrix products every thread packs what it uses itself: memory that another core has written is far away.
 
+mod ahead;
 mod micro;
 mod pack;
 
 use super::sink::with_local;
+pub(crate) use ahead::Ahead;
 pub(crate) use micro::{Isa, KC, isa};
 use micro::{MAX_COLS, ROW_STRIDE};
 pub(crate) use pack::{Fresh, Matrix, Packed, pack_rhs};
@@ -20,13 +22,22 @@ pub(crate) trait Lhs: Sync {
 
     /// Packs `rows` by `ks`. What lies beyond them in `out` is never read, and may be overwritten.
     fn pack(&self, rows: Range<usize>, ks: Range<usize>, width: usize, out: &mut [f32]);
+
+    /// Where `rows` by `ks` lie.
+    fn ahead(&self, rows: Range<usize>, ks: Range<usize>) -> Ahead;
 }
 
 /// Gives the panels of a right operand.
 pub(crate) trait Rhs {
     /// Panel `panel` of the k block `ks`, `[k][cols]`.
     fn panel(&mut self, isa: &Isa, ks: Range<usize>, panel: usize) -> &[f32];
+
+    /// Where lies what [`panel`](Rhs::panel) will read.
+    fn ahead(&self, isa: &Isa, ks: Range<usize>, panel: usize) -> Ahead;
 }
+
+/// Floats of the operands of one block that stay in the second-level cache by themselves.
+const NEAR: usize = 1 << 17;
 
 /// Floats that a left panel takes in either layout.
 fn panel_len(isa: &Isa) -> usize {
@@ -114,14 +125,16 @@ pub(crate) unsafe fn thin(
     });
 }
 
-/// `tile = lhs[rows, ..k] * rhs[..k, ..n]`.
+/// `tile = lhs[rows, ..k] * rhs[..k, ..n]`. `then`: the rows that are multiplied next, if any.
 ///
 /// # Safety
 /// `tile` must have `rows.len()` by `n` elements that nobody else touches.
+#[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn block(
     isa: &Isa,
     lhs: &impl Lhs,
     rows: Range<usize>,
+    then: Range<usize>,
     rhs: &mut impl Rhs,
     k: usize,
     n: usize,
@@ -132,22 +145,39 @@ pub(crate) unsafe fn block(
         return unsafe { tile.zero(rows.len(), n) };
     }
     let (len, parts) = (panel_len(isa), rows.len().div_ceil(isa.rows));
+    let far = (rows.len() + n) * k > NEAR;
     with_local(parts * len, |panels| {
-        for ks in k_blocks(k) {
+        let (count, mut blocks) = (n.div_ceil(isa.cols), k_blocks(k).peekable());
+        while let Some(ks) = blocks.next() {
             for (part, panel) in split(rows.clone(), isa.rows).zip(panels.chunks_exact_mut(len)) {
                 lhs.pack(part, ks.clone(), isa.rows, panel);
             }
+            let mut left_ahead = match blocks.peek() {
+                _ if !far => Ahead::NONE,
+                Some(ks) => lhs.ahead(rows.clone(), ks.clone()),
+                None => lhs.ahead(then.clone(), 0..ks.len()),
+            };
+            let left_share = left_ahead.len().div_ceil(count * parts);
             // A right panel stays in the first-level cache while all left panels pass by.
-            for j in (0..n).step_by(isa.cols) {
-                let width = (n - j).min(isa.cols);
-                let right = rhs.panel(isa, ks.clone(), j / isa.cols);
+            for j in 0..count {
+                let cols = (n - j * isa.cols).min(isa.cols);
+                let mut right_ahead = match blocks.peek() {
+                    _ if !far => Ahead::NONE,
+                    _ if j + 1 < count => rhs.ahead(isa, ks.clone(), j + 1),
+                    Some(ks) => rhs.ahead(isa, ks.clone(), 0),
+                    None => Ahead::NONE,
+                };
+                let right_share = right_ahead.len().div_ceil(parts);
+                let right = rhs.panel(isa, ks.clone(), j);
                 assert!(right.len() >= ks.len() * isa.cols, "right panel is whole");
                 for (part, panel) in split(rows.clone(), isa.rows).zip(panels.chunks_exact(len)) {
-                    let kernel = isa.kernel(lhs.k_major(), part.len(), width);
+                    left_ahead.ask(left_share);
+                    right_ahead.ask(right_share);
+                    let kernel = isa.kernel(lhs.k_major(), part.len(), cols);
                     // SAFETY: the panels hold `ks` by the assertion and as packed, the rest is the caller's promise.
                     unsafe {
-                        let c = tile.at.add((part.start - rows.start) * tile.ld + j);
-                        kernel(ks.len(), panel.as_ptr(), right.as_ptr(), isa.cols, c, tile.ld, width, ks.start > 0);
+                        let c = tile.at.add((part.start - rows.start) * tile.ld + j * isa.cols);
+                        kernel(ks.len(), panel.as_ptr(), right.as_ptr(), isa.cols, c, tile.ld, cols, ks.start > 0);
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Packing of plain matrices.
 
-use super::{Isa, Lhs, ROW_STRIDE, Rhs, k_blocks};
+use super::{Ahead, Isa, Lhs, ROW_STRIDE, Rhs, k_blocks};
 use std::ops::Range;
 
 /// A strided matrix as an operand.
@@ -39,6 +39,10 @@ impl Lhs for Matrix<'_> {
             }
         }
     }
+
+    fn ahead(&self, rows: Range<usize>, ks: Range<usize>) -> Ahead {
+        self.part(rows, ks)
+    }
 }
 
 /// A right operand of `n` columns that is packed, whole.
@@ -54,26 +58,51 @@ impl Rhs for Packed<'_> {
         let padded = self.n.next_multiple_of(isa.cols);
         &self.data[ks.start * padded + panel * ks.len() * isa.cols..][..ks.len() * isa.cols]
     }
+
+    fn ahead(&self, isa: &Isa, ks: Range<usize>, panel: usize) -> Ahead {
+        let padded = self.n.next_multiple_of(isa.cols);
+        let at = self.data.as_ptr().wrapping_add(ks.start * padded + panel * ks.len() * isa.cols);
+        Ahead::new(at, 0, [1, ks.len() * isa.cols])
+    }
 }
 
-/// A right operand of `n` columns whose panels are packed one by one into `panel`, each just before all rows use it.
+/// A right operand of `n` columns whose panels are packed one by one, each just before rows use it.
 pub(crate) struct Fresh<'a> {
     /// The operand.
     pub(crate) matrix: Matrix<'a>,
     /// Its columns.
     pub(crate) n: usize,
-    /// [`KC`](super::KC) steps of one panel.
-    pub(crate) panel: &'a mut [f32],
+    /// Memory for [`KC`](super::KC) steps of one panel; or for the whole operand, which is then a [`Packed`] one.
+    pub(crate) memory: &'a mut [f32],
+    /// True if the whole operand is kept.
+    pub(crate) keeps: bool,
 }
 
 impl Rhs for Fresh<'_> {
     fn panel(&mut self, isa: &Isa, ks: Range<usize>, panel: usize) -> &[f32] {
-        self.matrix.pack_panel(isa, self.n, ks, panel, self.panel);
-        self.panel
+        let at =
+            if self.keeps { ks.start * self.n.next_multiple_of(isa.cols) + panel * ks.len() * isa.cols } else { 0 };
+        let out = &mut self.memory[at..][..ks.len() * isa.cols];
+        self.matrix.pack_panel(isa, self.n, ks, panel, out);
+        out
+    }
+
+    fn ahead(&self, isa: &Isa, ks: Range<usize>, panel: usize) -> Ahead {
+        let first = panel * isa.cols;
+        self.matrix.part(ks, first..(first + isa.cols).min(self.n))
     }
 }
 
 impl Matrix<'_> {
+    /// Where `rows` by `cols` lie.
+    fn part(&self, rows: Range<usize>, cols: Range<usize>) -> Ahead {
+        let at = self.data.as_ptr().wrapping_add(rows.start * self.row_stride + cols.start * self.col_stride);
+        match self.col_stride {
+            1 => Ahead::new(at, self.row_stride, [rows.len(), cols.len()]),
+            _ => Ahead::new(at, self.col_stride, [cols.len(), rows.len()]),
+        }
+    }
+
     /// Packs panel `panel` of the k block `ks` of a right operand of `n` columns.
     fn pack_panel(&self, isa: &Isa, n: usize, ks: Range<usize>, panel: usize, out: &mut [f32]) {
         pack_rhs(isa, self.data, |k| k * self.row_stride, self.col_stride, n, ks, panel, out);

@@ -115,11 +115,18 @@ fn kernels_of_every_instruction_set() {
                 let tile = |c: &mut [f32]| Tile { at: c.as_mut_ptr(), ld: n };
                 // SAFETY: the tiles are all of `c` and of `fresh`.
                 unsafe {
-                    gemm::block(isa, &lhs, 0..m, &mut Packed { data: &packed, n }, k, n, tile(&mut c));
-                    let mut rhs = Fresh { matrix: rhs(), n, panel: &mut panel };
-                    gemm::block(isa, &lhs, 0..m, &mut rhs, k, n, tile(&mut fresh));
+                    gemm::block(isa, &lhs, 0..m, 0..0, &mut Packed { data: &packed, n }, k, n, tile(&mut c));
+                    let mut rhs = Fresh { matrix: rhs(), n, memory: &mut panel, keeps: false };
+                    gemm::block(isa, &lhs, 0..m, 0..0, &mut rhs, k, n, tile(&mut fresh));
                 }
                 assert_eq!(c, fresh);
+                let mut kept = vec![0.0; packed.len()];
+                // SAFETY: as above.
+                unsafe {
+                    let mut rhs = Fresh { matrix: rhs(), n, memory: &mut kept, keeps: true };
+                    gemm::block(isa, &lhs, 0..m, 0..0, &mut rhs, k, n, tile(&mut fresh));
+                }
+                assert_eq!(kept, packed);
                 for r in 0..m {
                     for j in 0..n {
                         let term = |p: usize| f64::from(x[r * row_stride + p * col_stride]) * f64::from(y[p * n + j]);

@@ -1,7 +1,7 @@
 //! The CPU backend against the reference: every case fused, unfused, with few bindings and with split reductions, and random graphs.
 
 use ibex_check::{WithCaps, cases, compare, failures, random_graph, random_step, shrink, variants};
-use ibex_core::Device;
+use ibex_core::{Device, Function, Padding, Tensor, Window};
 use ibex_cpu::CpuBackend;
 
 #[test]
@@ -21,5 +21,22 @@ fn random_programs() {
             assert_eq!(shrink(24, |n| random_graph(seed, n), |c| compare(&device, c)), None, "{name} {seed}");
             assert_eq!(shrink(12, |n| random_step(seed, n), |c| compare(&device, c)), None, "{name} {seed}");
         }
+    }
+}
+
+/// A result that renames the axes of a contraction's lies where that does, and is not written twice.
+#[test]
+fn results_are_written_once() {
+    let device = Device::new(CpuBackend::new());
+    let conv = Function::from_slice(&device, |x: &[Tensor]| {
+        Ok(vec![x[0].conv(&x[1], &Window { padding: Padding::Same, ..Window::new([3, 3]) }, 1)])
+    });
+    let reshaped = Function::from_slice(&device, |x: &[Tensor]| Ok(vec![x[0].matmul(&x[1]).reshape([3, 2, 4])]));
+    for (function, shapes) in [(conv, [vec![2, 5, 5, 3], vec![3, 3, 3, 4]]), (reshaped, [vec![6, 5], vec![5, 4]])] {
+        let args = shapes.map(|shape| Tensor::rand(shape, 1));
+        let specs: Vec<_> = args.iter().map(|a| (a.shape().clone(), a.dtype())).collect();
+        let plan = function.plan(&specs).unwrap();
+        let writes: Vec<_> = plan.program().kernels.iter().map(|kernel| kernel.kind.writes().len()).collect();
+        assert_eq!(writes, [1]);
     }
 }

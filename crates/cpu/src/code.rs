@@ -563,29 +563,38 @@ impl Code {
         for f in folded {
             self.reductions[f].spare = self.allot(row);
         }
-        sweep.ahead = self.ahead(&steps);
         sweep.steps = steps;
+        sweep.ahead = self.ahead(&sweep);
         sweep.folds = folds.to_vec();
         sweep
     }
 
     /// What is worth asking for ahead. The processor follows one or two walks through memory by itself, and loses more of them at every page; while
     /// rows are reduced, memory would stand idle between the steps that read it and those that write it.
-    fn ahead(&self, steps: &[Step]) -> Vec<Ahead> {
-        let rows = || steps.iter().filter(|step| step.rank == Rank::Row);
-        let reads = rows().filter_map(|step| match step.op {
-            Op::Load(i) if self.loads[i].in_place() => Ahead::new(self.loads[i].buffer, &self.loads[i].walk, false),
-            _ => None,
-        });
-        let writes = rows().filter_map(|step| match step.out {
-            Out::Store(s) => Ahead::new(self.stores[s].buffer, &self.stores[s].walk, true),
-            Out::Scratch(_) => None,
-        });
-        let reads: Vec<_> = reads.collect();
+    fn ahead(&self, sweep: &Sweep) -> Vec<Ahead> {
+        let reads = self.reads(sweep);
         match self.has_reductions() {
-            true => reads.into_iter().chain(writes).collect(),
+            true => reads.into_iter().chain(self.writes(sweep)).collect(),
             false if reads.len() > 2 => reads,
             false => vec![],
         }
+    }
+
+    /// The memory that a sweep reads element by element.
+    pub(crate) fn reads(&self, sweep: &Sweep) -> Vec<Ahead> {
+        let loaded = |step: &Step| match step.op {
+            Op::Load(i) if self.loads[i].in_place() => Ahead::new(self.loads[i].buffer, &self.loads[i].walk, false),
+            _ => None,
+        };
+        sweep.steps.iter().filter(|step| step.rank == Rank::Row).filter_map(loaded).collect()
+    }
+
+    /// The memory that its steps write.
+    pub(crate) fn writes(&self, sweep: &Sweep) -> Vec<Ahead> {
+        let stored = |step: &Step| match step.out {
+            Out::Store(s) => Ahead::new(self.stores[s].buffer, &self.stores[s].walk, true),
+            Out::Scratch(_) => None,
+        };
+        sweep.steps.iter().filter(|step| step.rank == Rank::Row).filter_map(stored).collect()
     }
 }

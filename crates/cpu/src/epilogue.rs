@@ -27,14 +27,13 @@ impl Epilogue {
         let mut code = Code::new(body, dims, 0..0, buffers, level)?;
         let raw = |s: usize| matches!(body.instrs[body.stores[s].value.0], Instr::Acc);
         let fits = |&s: &usize| code.stores[s].dtype == DType::F32 && code.covers(s) && code.is_unread(s);
-        let mut candidates: Vec<usize> = (0..body.stores.len()).filter(fits).collect();
-        candidates.sort_by_key(|&s| !raw(s));
-        let chosen = candidates.first().copied();
+        // Results lie where they are stored if that is as they are; others lie in scratch memory, which the steps read while they write.
+        let chosen = (0..body.stores.len()).find(|s| raw(*s) && fits(s));
         code.layout(Caps { row: TILE, point: 0 });
         let stores: Vec<usize> = (0..body.stores.len()).collect();
-        // The store that raw results may lie in is copied to: steps must not overlap their operands.
-        let sweep = code.sweep(&[], &stores, true, |s| Some(s) != chosen);
-        let plain = body.stores.len() == 1 && chosen.is_some_and(raw);
+        let mut sweep = code.sweep(&[], &stores, true, |s| Some(s) != chosen);
+        let plain = body.stores.len() == 1 && chosen.is_some();
+        sweep.ahead = if plain { vec![] } else { code.reads(&sweep).into_iter().chain(code.writes(&sweep)).collect() };
         Ok(Epilogue { in_place: chosen.map(|s| body.stores[s].buffer), code, sweep, plain })
     }
 
@@ -78,8 +77,13 @@ impl Epilogue {
         });
     }
 
-    /// Where raw results may be accumulated without scratch memory: a store that is the whole space in order, and that nothing
-    /// else in the body reads. `apply` is then given parts of that very memory.
+    /// Asks for the memory that finishing the results `start..start + n` takes.
+    pub(crate) fn ask(&self, mem: &Memory, start: usize, n: usize) {
+        self.sweep.ahead.iter().for_each(|ahead| ahead.ask(mem, start, n));
+    }
+
+    /// Where raw results may be accumulated without scratch memory: a store of just them that is the whole space in order, and that
+    /// nothing else in the body reads. `apply` is then given parts of that very memory.
     pub(crate) fn in_place(&self) -> Option<BufferId> {
         self.in_place
     }

@@ -18,9 +18,10 @@ impl Selection {
         let mut selection = Selection { stored: vec![false; graph.nodes.len()] };
         let reads = effective_reads(graph);
         for root in graph.roots() {
-            // A root may be named twice: what is stored stays so.
-            if !graph[root].op.is_buffer_leaf() && selection.alias(graph, root).is_none() {
-                selection.store(root);
+            // A reshape lies where its input does, which others may read too.
+            let source = through(graph, root, |op| matches!(op, Op::Reshape));
+            if !graph[source].op.is_buffer_leaf() {
+                selection.store(source);
             }
         }
 

@@ -1,6 +1,6 @@
 //! Convolutions by implicit matrix product.
 
-use super::gemm::{self, Tile};
+use super::gemm::{self, Ahead, Gathered, Rows, Tile};
 use super::sink::{Floats, FloatsRef, Scratch, Shared, Sink, grain, with_local};
 use super::windows::{Axis, Strip, Windows};
 use crate::epilogue::Epilogue;
@@ -18,6 +18,9 @@ const FEW_RESULTS: usize = 1 << 12;
 const PIXELS: usize = 128;
 /// Most floats of a kernel gradient that one task accumulates.
 const PARTIAL: usize = 1 << 16;
+
+/// Fewest elements of a window with which memory is asked for ahead: shorter sums end before it comes.
+const DEEP: usize = 64;
 
 /// A convolution or one of its gradients, prepared.
 #[derive(Debug)]
@@ -156,7 +159,7 @@ impl Conv {
             starts.push(starts[starts.len() - 1] + g.groups * self.packed_len(windows));
         }
         // All groups of the pixels of a strip of one phase.
-        let compute = |phase: usize, strip: &Strip, tile: Tile| {
+        let compute = |phase: usize, strip: &Strip, ask: &mut dyn FnMut(), tile: Tile| {
             let windows = &self.phases[phase];
             if windows.len == 0 {
                 // SAFETY: the tile has all rows and groups.
@@ -164,25 +167,43 @@ impl Conv {
             }
             let (before, len) = (starts[phase], self.packed_len(windows));
             windows.with(image, strip, |left| {
-                for group in 0..g.groups {
-                    let rhs = &packed[before + group * len..][..len];
-                    let (at, part) = (left.at.wrapping_add(group * from), tile.at.wrapping_add(group * to));
-                    let part = Tile { at: part, ..tile };
-                    // SAFETY: `with` answers for what is read; the tile has all rows and groups.
-                    unsafe { gemm::gathered(isa, at, left.places, left.elements, rhs, to, part, false) };
-                }
+                windows.blocks(strip, |rows, parts| {
+                    for group in 0..g.groups {
+                        let rhs = &packed[before + group * len..][..len];
+                        let left = Gathered { at: left.at.wrapping_add(group * from), ..left };
+                        let tile = Tile { at: tile.at.wrapping_add(group * to), ..tile };
+                        // SAFETY: `with` answers for what is read; the tile has all rows and groups.
+                        unsafe { gemm::gathered(isa, left, rows, parts, rhs, to, tile, false, &mut *ask) };
+                    }
+                });
             });
         };
 
         if self.residues == [1; 3] {
             let windows = &self.phases[0];
-            let strips = windows.strips(g.n);
+            let (strips, deep) = (windows.strips(g.n), windows.len >= DEEP);
             let each = grain(strips, 2 * width * windows.len.max(1) * (pixels / strips));
             parallel(strips.div_ceil(each), |task| {
-                for strip in (task * each..((task + 1) * each).min(strips)).map(|i| windows.strip(i)) {
-                    let start = windows.first(&strip) * width;
+                let end = ((task + 1) * each).min(strips);
+                for i in task * each..end {
+                    let strip = windows.strip(i);
+                    let (start, len) = (windows.first(&strip) * width, strip.len() * width);
+                    let tiles = strip.len().div_ceil(isa.rows) * to.div_ceil(isa.cols) * g.groups;
+                    let calls = (tiles * gemm::k_blocks(windows.len).count()).max(1);
+                    let mut ahead =
+                        if deep && i + 1 < end { windows.ahead(image, &windows.strip(i + 1)) } else { Ahead::none() };
+                    ahead.over(calls);
+                    let (mut asked, share) = (if deep { 0 } else { len }, len.div_ceil(calls).next_multiple_of(16));
+                    let mut ask = || {
+                        ahead.ask();
+                        if asked < len {
+                            sink.ask(start + asked, share.min(len - asked));
+                            asked += share;
+                        }
+                    };
+                    let compute = |tile: Tile| compute(0, &strip, &mut ask, tile);
                     // SAFETY: strips have disjoint pixels.
-                    unsafe { sink.tile(start, strip.len(), width, width, |tile| compute(0, &strip, tile)) };
+                    unsafe { sink.tile(start, strip.len(), width, width, compute) };
                 }
             });
             return;
@@ -199,7 +220,7 @@ impl Conv {
                         let phase = (d % rd * rh + h % rh) * rw + w;
                         for strip in self.phases[phase].row(n, d / rd, h / rh) {
                             let at = tile.at.wrapping_add((w + strip.columns.start * rw) * tile.ld);
-                            compute(phase, &strip, Tile { at, ld: tile.ld * rw });
+                            compute(phase, &strip, &mut || {}, Tile { at, ld: tile.ld * rw });
                         }
                     }
                 };
@@ -249,20 +270,27 @@ impl Conv {
             }
             with_local(PIXELS * panels * isa.cols, |rhs| {
                 let mut add = false;
-                for strip in mine.map(|i| windows.strip(i)) {
+                for i in mine.clone() {
+                    let strip = windows.strip(i);
                     let first = windows.first(&strip);
                     windows.with(image, &strip, |left| {
                         for pixels in gemm::split(0..strip.len(), PIXELS) {
                             let k = pixels.len();
+                            let all = 0..k;
                             for group in 0..g.groups {
                                 for (p, out) in rhs.chunks_exact_mut(k * isa.cols).take(panels).enumerate() {
                                     let row = |k: usize| (first + pixels.start + k) * g.cout + group * to;
                                     gemm::pack_rhs(isa, grad, row, 1, to, 0..k, p, out);
                                 }
                                 let at = left.at.wrapping_add(group * from);
-                                let (rows, steps) = (&left.elements[part.clone()], &left.places[pixels.clone()]);
+                                let (places, elements) = (&left.elements[part.clone()], &left.places[pixels.clone()]);
+                                let left = Gathered { at, places, elements };
+                                let (rows, tile) = (Rows::all(part.len()), tile(group));
                                 // SAFETY: `with` answers for what is read; the task's own rows of its partial sum.
-                                unsafe { gemm::gathered(isa, at, rows, steps, rhs, to, tile(group), add) };
+                                unsafe {
+                                    let all = std::slice::from_ref(&all);
+                                    gemm::gathered(isa, left, rows, all, rhs, to, tile, add, || {});
+                                }
                             }
                             add = true;
                         }
@@ -313,7 +341,7 @@ fn windows(g: &ConvGeometry, pass: ConvPass, phase: [usize; 3]) -> Windows {
         let axes = std::array::from_fn(|a| {
             (0..g.kernel[a]).map(|t| ((t * g.dilation[a]) as isize - g.pad[a] as isize, t)).collect::<Axis>()
         });
-        return Windows::new(g.input, g.groups * g.cin, g.cin, g.output, g.stride, axes, g.kernel, most);
+        return Windows::new(g.input, g.groups * g.cin, g.cin, g.output, g.stride, axes, g.kernel, most, width);
     }
     // Input position `p = grid*stride + phase` met output `(p + pad - t*dilation) / stride` where that is whole.
     let axes = std::array::from_fn(|a| {
@@ -325,5 +353,5 @@ fn windows(g: &ConvGeometry, pass: ConvPass, phase: [usize; 3]) -> Windows {
         (0..g.kernel[a]).rev().filter_map(whole).collect::<Axis>()
     });
     let grid = std::array::from_fn(|a| g.input[a].saturating_sub(phase[a]).div_ceil(g.stride[a].max(1)));
-    Windows::new(g.output, g.cout, g.cout / g.groups.max(1), grid, [1; 3], axes, g.kernel, most)
+    Windows::new(g.output, g.cout, g.cout / g.groups.max(1), grid, [1; 3], axes, g.kernel, most, g.cin)
 }

@@ -1,6 +1,6 @@
 //! LSTM over a whole sequence: every thread runs all steps of its own batch rows, with the recurrent weights packed once.
 
-use super::gemm::{self, Tile};
+use super::gemm::{self, Gathered, Rows, Tile};
 use super::simd::simd;
 use super::sink::{Scratch, Shared, grain, with_local};
 use crate::math;
@@ -152,6 +152,18 @@ fn offsets(count: usize, step: usize) -> Vec<isize> {
     (0..count).map(|i| (i * step) as isize).collect()
 }
 
+/// `tile = lhs * rhs` for one step: all rows of `lhs`, whose rows and columns begin at `offsets`, and the packed weights of `n` columns.
+///
+/// # Safety
+/// `lhs` has an element at every sum of offsets; `tile` has these rows by `n` elements that nobody else touches.
+unsafe fn step_product(lhs: &[f32], offsets: [&[isize]; 2], rhs: &[f32], n: usize, tile: Tile) {
+    let [places, elements] = offsets;
+    let lhs = Gathered { at: lhs.as_ptr(), places, elements };
+    let (rows, all) = (Rows::all(places.len()), 0..elements.len());
+    // SAFETY: the caller's promise.
+    unsafe { gemm::gathered(gemm::isa(), lhs, rows, &[all], rhs, n, tile, false, || {}) };
+}
+
 /// The batch rows of each task.
 fn tasks(n: usize) -> Vec<std::ops::Range<usize>> {
     let pieces = n.div_ceil(ROWS).next_multiple_of(threads());
@@ -185,7 +197,6 @@ impl Lstm {
         let mut packed = self.packed.get();
         pack(weights, u, false, &mut packed);
         let packed: &[f32] = &packed;
-        let isa = gemm::isa();
         let pitch = steps * 6 * u;
         let tasks = tasks(n);
         parallel(tasks.len(), |task| {
@@ -197,7 +208,7 @@ impl Lstm {
                     let step = |row: usize, t: usize| row * pitch + t * 6 * u;
                     let tile = Tile { at: out.at(step(rows.start, t) + 2 * u), ld: pitch };
                     // SAFETY: `state` has these rows and columns; only this task touches its batch rows, and one step of them at a time.
-                    unsafe { gemm::gathered(isa, state.as_ptr(), &starts, &columns, packed, 4 * u, tile, false) };
+                    unsafe { step_product(state, [&starts, &columns], packed, 4 * u, tile) };
                     for (row, state) in rows.clone().zip(state.chunks_exact_mut(u)) {
                         // SAFETY: as above; the step before is only read.
                         let (mine, before) = unsafe {
@@ -246,7 +257,6 @@ impl LstmGrad {
         let mut packed = self.packed.get();
         pack(weights, u, true, &mut packed);
         let packed: &[f32] = &packed;
-        let isa = gemm::isa();
         let pitch = steps * 5 * u;
         let tasks = tasks(n);
         parallel(tasks.len(), |task| {
@@ -264,7 +274,7 @@ impl LstmGrad {
                     } else {
                         let tile = Tile { at: dhs.as_mut_ptr(), ld: u };
                         // SAFETY: `dzs` and `dhs` have these rows and columns.
-                        unsafe { gemm::gathered(isa, dzs.as_ptr(), &starts, &columns, packed, u, tile, false) };
+                        unsafe { step_product(dzs, [&starts, &columns], packed, u, tile) };
                     }
                     for ((row, dh_row), dz) in
                         rows.clone().zip(dhs.chunks_exact_mut(u)).zip(dzs.chunks_exact_mut(4 * u))

@@ -146,6 +146,11 @@ impl<'a> Sink<'a> {
         Sink { epilogue, mem, direct, repeated: epilogue.start(mem) }
     }
 
+    /// Asks for the memory that the results `start..start + n` will take to finish.
+    pub(crate) fn ask(&self, start: usize, n: usize) {
+        self.epilogue.ask(self.mem, start, n);
+    }
+
     /// `compute` writes all of the results `start..start + len`.
     ///
     /// # Safety

@@ -4,6 +4,7 @@
 //! Windows are taken strip by strip. If any window reaches over the image's border, each strip's part of the image is copied with a border of
 //! zeros first, which stays in the second-level cache.
 
+use super::gemm::{Ahead, Gathered, Rows};
 use super::sink::with_local;
 use std::ops::Range;
 
@@ -13,6 +14,11 @@ pub(crate) type Axis = Vec<(isize, usize)>;
 
 /// Most floats of a copied strip.
 const COPIED: usize = 1 << 15;
+
+/// Fewest window elements that are worth leaving out.
+const TRIMMED: usize = 32;
+/// Most elements of a right operand that stays in the second-level cache.
+const PASSED: usize = 1 << 18;
 
 /// The shape of all windows. Window element `k` is channel `k % cin` of tap `k / cin`.
 #[derive(Debug)]
@@ -41,6 +47,8 @@ pub(crate) struct Windows {
     elements: Vec<isize>,
     /// Planes, rows and floats of a row of a copied strip, if strips are copied.
     copied: Option<[usize; 3]>,
+    /// True where elements outside of the image are left out along an axis of the grid.
+    trims: [bool; 3],
 }
 
 /// Part of the grid: windows `columns` of rows `rows` of plane `plane` of image `image`.
@@ -59,19 +67,8 @@ impl Strip {
     }
 }
 
-/// The left operand that a strip's windows are.
-#[derive(Clone, Copy)]
-pub(crate) struct Left<'a> {
-    /// What the offsets count from.
-    pub(crate) at: *const f32,
-    /// For each window.
-    pub(crate) places: &'a [isize],
-    /// For each window element.
-    pub(crate) elements: &'a [isize],
-}
-
 impl Windows {
-    /// Windows of `axes` over `cin` of the image's `channels`, in strips of about `most` windows.
+    /// Windows of `axes` over `cin` of the image's `channels`, in strips of about `most` windows, to be multiplied by `columns` columns.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         space: [usize; 3],
@@ -82,6 +79,7 @@ impl Windows {
         axes: [Axis; 3],
         kernel: [usize; 3],
         most: usize,
+        columns: usize,
     ) -> Windows {
         let [lo, hi] = reach(&axes);
         let last = |a: usize| (grid[a].max(1) - 1) * step[a];
@@ -122,7 +120,13 @@ impl Windows {
         }
         let (len, others) = (elements.len(), (channels - cin) as isize);
         let farthest = elements.iter().max().map_or(0, |element| element + others);
-        Windows { space, channels, grid, step, axes, taps, len, farthest, strip, places, elements, copied }
+        // Leaving elements out takes more and lower tiles: not where they are few, nor where the right operand is too large to be passed
+        // again and again.
+        let trims = std::array::from_fn(|a| {
+            let each = axes[a + 1..].iter().map(Vec::len).product::<usize>() * cin;
+            copies && !inside(a) && each >= TRIMMED && len * columns <= PASSED
+        });
+        Windows { space, channels, grid, step, axes, taps, len, farthest, strip, places, elements, copied, trims }
     }
 
     /// Strips of each plane of the grid.
@@ -164,12 +168,12 @@ impl Windows {
     }
 
     /// Calls `f` with a strip's windows. Every sum of a place, an element and the first channel of a group may be read.
-    pub(crate) fn with<R>(&self, image: &[f32], strip: &Strip, f: impl FnOnce(Left) -> R) -> R {
+    pub(crate) fn with<R>(&self, image: &[f32], strip: &Strip, f: impl FnOnce(Gathered) -> R) -> R {
         let places = &self.places[..strip.len()];
         let far = places.last().map_or(0, |place| (place + self.farthest) as usize + 1);
         let left = |from: &[f32]| {
             assert!(from.len() >= far, "windows lie inside the image");
-            Left { at: from.as_ptr(), places, elements: &self.elements }
+            Gathered { at: from.as_ptr(), places, elements: &self.elements }
         };
         let Some([planes, rows, width]) = self.copied else {
             let [_, h, w] = self.space;
@@ -182,6 +186,90 @@ impl Windows {
             self.copy(image, strip, copy, [rows, width]);
             f(left(copy))
         })
+    }
+
+    /// Calls `f` with blocks of a strip's windows, which together are all of them, and the elements that lie inside of the image for those of
+    /// the block, in ascending parts. Other elements may be among them.
+    pub(crate) fn blocks(&self, strip: &Strip, mut f: impl FnMut(Rows, &[Range<usize>])) {
+        if self.trims == [false; 3] {
+            return f(Rows::all(strip.len()), std::slice::from_ref(&(0..self.len)));
+        }
+        let across = strip.columns.len();
+        let [planes, rows, columns] = self.runs(strip);
+        let mut parts = Vec::new();
+        for (_, d) in &planes {
+            for (ys, h) in &rows {
+                let first = (ys.start - strip.rows.start) * across;
+                for (xs, w) in &columns {
+                    self.parts([d, h, w], &mut parts);
+                    let first = first + xs.start - strip.columns.start;
+                    let rows = if xs.len() == across {
+                        Rows { first, ..Rows::all(ys.len() * across) }
+                    } else if xs.len() >= ys.len() {
+                        Rows { first, lines: ys.len(), pitch: across, count: xs.len(), step: 1 }
+                    } else {
+                        Rows { first, lines: xs.len(), pitch: 1, count: ys.len(), step: across }
+                    };
+                    f(rows, &parts);
+                }
+            }
+        }
+    }
+
+    /// Along each axis, the strip's windows that reach the same offsets inside of the image, and the range of these.
+    fn runs(&self, strip: &Strip) -> [Vec<(Range<usize>, Range<usize>)>; 3] {
+        let all = [strip.plane..strip.plane + 1, strip.rows.clone(), strip.columns.clone()];
+        std::array::from_fn(|a| {
+            let axis = &self.axes[a];
+            if !self.trims[a] {
+                return vec![(all[a].clone(), 0..axis.len())];
+            }
+            let mut runs: Vec<(Range<usize>, Range<usize>)> = Vec::new();
+            for at in all[a].clone() {
+                let position = |tap: &(isize, usize)| (at * self.step[a]) as isize + tap.0;
+                let start = axis.partition_point(|tap| position(tap) < 0);
+                let end = axis.partition_point(|tap| position(tap) < self.space[a] as isize);
+                match runs.last_mut() {
+                    Some((run, taps)) if *taps == (start..end) => run.end = at + 1,
+                    _ => runs.push((at..at + 1, start..end)),
+                }
+            }
+            runs
+        })
+    }
+
+    /// The elements of some offsets along each axis, in as few parts as may be.
+    fn parts(&self, [d, h, w]: [&Range<usize>; 3], parts: &mut Vec<Range<usize>>) {
+        parts.clear();
+        let [_, down, across] = [0, 1, 2].map(|a| self.axes[a].len());
+        let each = self.len / (self.axes[0].len() * down * across).max(1);
+        for d in d.clone() {
+            for h in h.clone() {
+                let first = (d * down + h) * across;
+                let part = (first + w.start) * each..(first + w.end) * each;
+                match parts.last_mut() {
+                    Some(last) if last.end == part.start => last.end = part.end,
+                    _ if part.is_empty() => {}
+                    _ => parts.push(part),
+                }
+            }
+        }
+    }
+
+    /// Where lies what a strip's windows read (of several planes, the first).
+    pub(crate) fn ahead(&self, image: &[f32], strip: &Strip) -> Ahead {
+        let [lo, hi] = reach(&self.axes);
+        let inside = |a: usize, windows: &Range<usize>| {
+            let first = (windows.start * self.step[a]) as isize + lo[a];
+            let end = ((windows.end.max(1) - 1) * self.step[a]) as isize + hi[a] + 1;
+            (first.max(0) as usize, end.clamp(first.max(0), self.space[a] as isize) as usize)
+        };
+        let ((z, _), (y, y_end), (x, x_end)) =
+            (inside(0, &(strip.plane..strip.plane + 1)), inside(1, &strip.rows), inside(2, &strip.columns));
+        let [depth, height, width] = self.space;
+        let row = (strip.image * depth + z) * height + y;
+        let at = image.as_ptr().wrapping_add((row * width + x) * self.channels);
+        Ahead::new(at, width * self.channels, [y_end - y, (x_end - x) * self.channels])
     }
 
     /// Copies what a strip's windows read, with zeros where that is outside of the image.

@@ -8,27 +8,33 @@ pub(crate) struct Ahead {
     pitch: usize,
     lines: usize,
     runs: usize,
+    /// Line of the run that is next.
     line: usize,
+    /// Lines to ask for at a time.
+    share: usize,
 }
 
 impl Ahead {
     /// Nothing.
-    pub(crate) const NONE: Ahead = Ahead::new(std::ptr::null(), 0, [0, 0]);
+    pub(crate) fn none() -> Ahead {
+        Ahead::new(std::ptr::null(), 0, [0, 0])
+    }
 
     /// `runs` runs of `len` floats from `at` on, `pitch` floats apart.
-    pub(crate) const fn new(at: *const f32, pitch: usize, [runs, len]: [usize; 2]) -> Ahead {
-        // Runs may begin inside of a line.
-        Ahead { at, pitch, lines: len.div_ceil(16) + if len % 16 == 0 { 0 } else { 1 }, runs, line: 0 }
+    pub(crate) fn new(at: *const f32, pitch: usize, [runs, len]: [usize; 2]) -> Ahead {
+        // Short runs may begin inside of a line.
+        let lines = len.div_ceil(16) + usize::from(!len.is_multiple_of(16));
+        Ahead { at, pitch, lines, runs, line: 0, share: 0 }
     }
 
-    /// Lines.
-    pub(crate) fn len(&self) -> usize {
-        self.runs * self.lines
+    /// Spreads it over so many calls of [`ask`](Ahead::ask).
+    pub(crate) fn over(&mut self, calls: usize) {
+        self.share = (self.runs * self.lines).div_ceil(calls.max(1));
     }
 
-    /// Asks for the next `count` lines.
-    pub(crate) fn ask(&mut self, count: usize) {
-        for _ in 0..count {
+    /// Asks for the next share.
+    pub(crate) fn ask(&mut self) {
+        for _ in 0..self.share {
             if self.runs == 0 {
                 return;
             }

@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 pub(crate) const KC: usize = 256;
 /// Floats between rows of a row-major left panel: one line more than `KC`, so that rows fall into different cache sets.
 pub(crate) const ROW_STRIDE: usize = KC + 16;
+/// Most rows any kernel has.
+pub(crate) const MAX_ROWS: usize = 14;
 /// Most columns any kernel has.
 pub(crate) const MAX_COLS: usize = 32;
 

@@ -11,7 +11,7 @@ mod pack;
 use super::sink::with_local;
 pub(crate) use ahead::Ahead;
 pub(crate) use micro::{Isa, KC, isa};
-use micro::{MAX_COLS, ROW_STRIDE};
+use micro::{MAX_COLS, MAX_ROWS, ROW_STRIDE};
 pub(crate) use pack::{Fresh, Matrix, Packed, pack_rhs};
 use std::ops::Range;
 
@@ -53,8 +53,14 @@ pub(crate) fn k_blocks(k: usize) -> impl Iterator<Item = Range<usize>> {
 /// Splits `range` into the fewest pieces of at most `most`, of nearly equal length.
 pub(crate) fn split(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
     let pieces = range.len().div_ceil(most).max(1);
-    let (start, len) = (range.start, range.len());
-    (0..pieces).map(move |i| start + len * i / pieces..start + len * (i + 1) / pieces).filter(|r| !r.is_empty())
+    // The first `longer` pieces have one more.
+    let (each, longer) = (range.len() / pieces, range.len() % pieces);
+    let mut at = range.start;
+    (0..pieces).filter(move |_| !range.is_empty()).map(move |i| {
+        let start = at;
+        at += each + usize::from(i < longer);
+        start..at
+    })
 }
 
 /// Floats of a packed right operand.
@@ -153,26 +159,26 @@ pub(crate) unsafe fn block(
                 lhs.pack(part, ks.clone(), isa.rows, panel);
             }
             let mut left_ahead = match blocks.peek() {
-                _ if !far => Ahead::NONE,
+                _ if !far => Ahead::none(),
                 Some(ks) => lhs.ahead(rows.clone(), ks.clone()),
                 None => lhs.ahead(then.clone(), 0..ks.len()),
             };
-            let left_share = left_ahead.len().div_ceil(count * parts);
+            left_ahead.over(count * parts);
             // A right panel stays in the first-level cache while all left panels pass by.
             for j in 0..count {
                 let cols = (n - j * isa.cols).min(isa.cols);
                 let mut right_ahead = match blocks.peek() {
-                    _ if !far => Ahead::NONE,
+                    _ if !far => Ahead::none(),
                     _ if j + 1 < count => rhs.ahead(isa, ks.clone(), j + 1),
                     Some(ks) => rhs.ahead(isa, ks.clone(), 0),
-                    None => Ahead::NONE,
+                    None => Ahead::none(),
                 };
-                let right_share = right_ahead.len().div_ceil(parts);
+                right_ahead.over(parts);
                 let right = rhs.panel(isa, ks.clone(), j);
                 assert!(right.len() >= ks.len() * isa.cols, "right panel is whole");
                 for (part, panel) in split(rows.clone(), isa.rows).zip(panels.chunks_exact(len)) {
-                    left_ahead.ask(left_share);
-                    right_ahead.ask(right_share);
+                    left_ahead.ask();
+                    right_ahead.ask();
                     let kernel = isa.kernel(lhs.k_major(), part.len(), cols);
                     // SAFETY: the panels hold `ks` by the assertion and as packed, the rest is the caller's promise.
                     unsafe {
@@ -185,38 +191,107 @@ pub(crate) unsafe fn block(
     });
 }
 
-/// `tile (+)= lhs * rhs` where element `(r, p)` of the left operand is read in place at `at[rows[r] + steps[p]]`, and `rhs` is the whole
-/// packed operand of `steps.len()` by `n`. A right panel stays in the first-level cache while all rows pass by.
+/// Rows of a gathered operand: `lines` of `count` rows each, lines `pitch` rows apart, the rows of a line `step`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rows {
+    pub(crate) first: usize,
+    pub(crate) lines: usize,
+    pub(crate) pitch: usize,
+    pub(crate) count: usize,
+    pub(crate) step: usize,
+}
+
+impl Rows {
+    /// The first `count` rows.
+    pub(crate) fn all(count: usize) -> Rows {
+        Rows { first: 0, lines: 1, pitch: 0, count, step: 1 }
+    }
+
+    /// The number of row `i` of line `line`.
+    fn at(&self, line: usize, i: usize) -> usize {
+        self.first + line * self.pitch + i * self.step
+    }
+
+    /// One more than the greatest number.
+    fn end(&self) -> usize {
+        if self.lines * self.count == 0 { 0 } else { self.at(self.lines - 1, self.count - 1) + 1 }
+    }
+}
+
+/// A left operand that is read where it lies: element `(r, p)` at `at[places[r] + elements[p]]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Gathered<'a> {
+    /// What the offsets count from.
+    pub(crate) at: *const f32,
+    /// For each row.
+    pub(crate) places: &'a [isize],
+    /// For each step of the contraction.
+    pub(crate) elements: &'a [isize],
+}
+
+/// `tile (+)= lhs * rhs` for some rows of the left operand and those steps of the contraction that lie in the `parts`, which ascend. `rhs` is the whole packed operand of all steps by `n`. A right panel stays in the first-level cache while all rows pass by.
+/// `ask` is called before each tile, to ask for memory.
 ///
 /// # Safety
-/// Every sum of a row and a step must be the offset of a readable float; `tile` must have `rows.len()` by `n` elements that nobody else
-/// touches.
+/// Every sum of a row's place and an element must be the offset of a readable float; `tile` must have as many rows as there are places,
+/// by `n`, and nobody else touches those that are named.
 #[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn gathered(
     isa: &Isa,
-    at: *const f32,
-    rows: &[isize],
-    steps: &[isize],
+    lhs: Gathered,
+    rows: Rows,
+    parts: &[Range<usize>],
     rhs: &[f32],
     n: usize,
     tile: Tile,
-    add: bool,
+    mut add: bool,
+    mut ask: impl FnMut(),
 ) {
-    let padded = n.next_multiple_of(isa.cols);
-    assert!(rhs.len() >= steps.len() * padded, "right operand is packed");
-    for ks in k_blocks(steps.len()) {
-        for j in (0..n).step_by(isa.cols) {
-            let cols = (n - j).min(isa.cols);
-            for part in split(0..rows.len(), isa.rows) {
-                let kernel = isa.indirect(part.len(), cols);
-                // SAFETY: the right panel is inside `rhs` by the assertion, the rest is the caller's promise.
-                unsafe {
-                    let b = rhs.as_ptr().add(ks.start * padded + j * ks.len());
-                    let (row, step) = (rows.as_ptr().add(part.start), steps.as_ptr().add(ks.start));
-                    let c = tile.at.add(part.start * tile.ld + j);
-                    kernel(ks.len(), at, row, step, b, c, tile.ld, cols, add || ks.start > 0);
+    let (k, padded) = (lhs.elements.len(), n.next_multiple_of(isa.cols));
+    assert!(rhs.len() >= k * padded, "right operand is packed");
+    assert!(rows.end() <= lhs.places.len() && parts.iter().all(|part| part.end <= k), "rows and steps exist");
+    if parts.is_empty() && !add {
+        for line in 0..rows.lines {
+            for i in 0..rows.count {
+                let at = tile.at.wrapping_add(rows.at(line, i) * tile.ld);
+                // SAFETY: the caller's promise.
+                unsafe { Tile { at, ..tile }.zero(1, n) };
+            }
+        }
+    }
+    for block in k_blocks(k) {
+        let inside = |part: &Range<usize>| part.start.max(block.start)..part.end.min(block.end);
+        for ks in parts.iter().map(inside).filter(|ks| !ks.is_empty()) {
+            for j in (0..n).step_by(isa.cols) {
+                let cols = (n - j).min(isa.cols);
+                for line in 0..rows.lines {
+                    for part in split(0..rows.count, isa.rows) {
+                        ask();
+                        let kernel = isa.indirect(part.len(), cols);
+                        let first = rows.at(line, part.start);
+                        let mut places = [0; MAX_ROWS];
+                        // SAFETY: rows, steps and the right panel exist by the assertions, the rest is the caller's promise.
+                        unsafe {
+                            let row = match rows.step {
+                                1 => lhs.places.as_ptr().add(first),
+                                step => {
+                                    for (r, place) in places.iter_mut().enumerate().take(part.len()) {
+                                        *place = *lhs.places.get_unchecked(first + r * step);
+                                    }
+                                    places.as_ptr()
+                                }
+                            };
+                            let step = lhs.elements.as_ptr().add(ks.start);
+                            let b = rhs
+                                .as_ptr()
+                                .add(block.start * padded + j * block.len() + (ks.start - block.start) * isa.cols);
+                            let c = tile.at.add(first * tile.ld + j);
+                            kernel(ks.len(), lhs.at, row, step, b, c, tile.ld * rows.step, cols, add);
+                        }
+                    }
                 }
             }
+            add = true;
         }
     }
 }

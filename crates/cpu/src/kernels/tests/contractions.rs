@@ -239,6 +239,15 @@ fn convolutions() {
     // Rows cut into pieces: of a strided input gradient, and of a long line.
     conv(1, [1, 4, 70], [1, 3, 3], [1, 2, 2], [0, 1, 1], one, 1, 3, 530);
     conv(1, [1, 1, 3000], [1, 1, 9], one, [0, 0, 4], one, 1, 30, 33);
+    // Many channels, so that elements outside of the image are left out: at one side or both, whole windows, in all axes, strided, dilated.
+    conv(2, [1, 9, 20], [1, 3, 3], one, [0, 1, 1], one, 1, 32, 36);
+    conv(2, [1, 9, 20], [1, 3, 3], one, [0; 3], one, 1, 32, 36);
+    conv(1, [1, 30, 5], [1, 5, 2], one, [0, 2, 1], one, 1, 33, 40);
+    conv(1, [1, 4, 3], [1, 3, 3], one, [0, 5, 4], one, 1, 32, 35);
+    conv(1, [3, 4, 6], [3, 3, 3], one, [1, 1, 1], one, 1, 32, 34);
+    conv(1, [1, 12, 9], [1, 3, 3], [1, 2, 3], [0, 1, 1], one, 1, 40, 34);
+    conv(1, [1, 12, 9], [1, 3, 3], one, [0, 3, 2], [1, 3, 2], 1, 40, 34);
+    conv(2, [1, 5, 18], [1, 3, 3], one, [0, 1, 1], one, 2, 32, 68);
 }
 
 fn sigmoid(x: f64) -> f64 {

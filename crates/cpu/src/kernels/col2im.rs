@@ -60,7 +60,7 @@ impl Col2im {
                 let mut rhs = Packed { data: packed, n: window };
                 let lhs = Matrix { data: &grad[n * pixels * g.cout..], row_stride: g.cout, col_stride: 1 };
                 for rows in gemm::split(0..pixels, ROWS) {
-                    let tile = Tile { at: shares.as_mut_ptr(), ld: window };
+                    let tile = Tile::new(shares.as_mut_ptr(), window);
                     // SAFETY: `shares` has these rows.
                     unsafe { gemm::block(isa, &lhs, rows.clone(), 0..0, &mut rhs, g.cout, window, tile) };
                     for (pixel, share) in rows.zip(shares.chunks_exact(window)) {

@@ -163,7 +163,7 @@ impl Conv {
             let windows = &self.phases[phase];
             if windows.len == 0 {
                 // SAFETY: the tile has all rows and groups.
-                return unsafe { tile.zero(strip.len(), width) };
+                return unsafe { tile.nothing(strip.len(), width) };
             }
             let (before, len) = (starts[phase], self.packed_len(windows));
             windows.with(image, strip, |left| {
@@ -171,7 +171,7 @@ impl Conv {
                     for group in 0..g.groups {
                         let rhs = &packed[before + group * len..][..len];
                         let left = Gathered { at: left.at.wrapping_add(group * from), ..left };
-                        let tile = Tile { at: tile.at.wrapping_add(group * to), ..tile };
+                        let tile = tile.part(0, group * to);
                         // SAFETY: `with` answers for what is read; the tile has all rows and groups.
                         unsafe { gemm::gathered(isa, left, rows, parts, rhs, to, tile, false, &mut *ask) };
                     }
@@ -203,7 +203,7 @@ impl Conv {
                     };
                     let compute = |tile: Tile| compute(0, &strip, &mut ask, tile);
                     // SAFETY: strips have disjoint pixels.
-                    unsafe { sink.tile(start, strip.len(), width, width, compute) };
+                    unsafe { sink.tile(start, strip.len(), width, width, windows.len <= gemm::KC, compute) };
                 }
             });
             return;
@@ -219,13 +219,13 @@ impl Conv {
                     for w in 0..rw {
                         let phase = (d % rd * rh + h % rh) * rw + w;
                         for strip in self.phases[phase].row(n, d / rd, h / rh) {
-                            let at = tile.at.wrapping_add((w + strip.columns.start * rw) * tile.ld);
-                            compute(phase, &strip, &mut || {}, Tile { at, ld: tile.ld * rw });
+                            let part = tile.part(w + strip.columns.start * rw, 0);
+                            compute(phase, &strip, &mut || {}, Tile { ld: tile.ld * rw, ..part });
                         }
                     }
                 };
                 // SAFETY: tasks have disjoint image rows.
-                unsafe { sink.tile(row * space[2] * width, space[2], width, width, compute) };
+                unsafe { sink.tile(row * space[2] * width, space[2], width, width, true, compute) };
             }
         });
     }
@@ -261,12 +261,12 @@ impl Conv {
             let (part, sum) = (&rows[task % rows.len()], task / rows.len());
             let tile = |group: usize| {
                 let at = partial.at(sum * total + part.start * g.cout + group * to);
-                Tile { at, ld: g.cout }
+                Tile::new(at, g.cout)
             };
             let mine = strips * sum / sums..strips * (sum + 1) / sums;
             if mine.is_empty() {
                 // SAFETY: the task's own rows of its partial sum.
-                return unsafe { tile(0).zero(part.len(), g.cout) };
+                return unsafe { tile(0).nothing(part.len(), g.cout) };
             }
             with_local(PIXELS * panels * isa.cols, |rhs| {
                 let mut add = false;

@@ -206,7 +206,7 @@ impl Lstm {
                 state.copy_from_slice(&h0[rows.start * u..rows.end * u]);
                 for t in 0..steps {
                     let step = |row: usize, t: usize| row * pitch + t * 6 * u;
-                    let tile = Tile { at: out.at(step(rows.start, t) + 2 * u), ld: pitch };
+                    let tile = Tile::new(out.at(step(rows.start, t) + 2 * u), pitch);
                     // SAFETY: `state` has these rows and columns; only this task touches its batch rows, and one step of them at a time.
                     unsafe { step_product(state, [&starts, &columns], packed, 4 * u, tile) };
                     for (row, state) in rows.clone().zip(state.chunks_exact_mut(u)) {
@@ -272,7 +272,7 @@ impl LstmGrad {
                     if last {
                         dhs.fill(0.0);
                     } else {
-                        let tile = Tile { at: dhs.as_mut_ptr(), ld: u };
+                        let tile = Tile::new(dhs.as_mut_ptr(), u);
                         // SAFETY: `dzs` and `dhs` have these rows and columns.
                         unsafe { step_product(dzs, [&starts, &columns], packed, u, tile) };
                     }

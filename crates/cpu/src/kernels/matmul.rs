@@ -100,7 +100,7 @@ impl MatMul {
                 unsafe { gemm::thin(isa, &lhs, m, rhs, ob.row_stride, k, cols.clone(), tile) }
             };
             // SAFETY: tasks are disjoint parts of the result.
-            unsafe { sink.tile(product * m * n + first, m, cols.len(), n, compute) };
+            unsafe { sink.tile(product * m * n + first, m, cols.len(), n, true, compute) };
         });
     }
 
@@ -130,7 +130,7 @@ impl MatMul {
                         }
                     };
                     // SAFETY: tasks are disjoint parts of the result.
-                    unsafe { sink.tile((product * m + rows.start) * n + first, rows.len(), width, n, compute) };
+                    unsafe { sink.tile((product * m + rows.start) * n + first, rows.len(), width, n, true, compute) };
                 }
             });
         }

@@ -135,15 +135,19 @@ impl Floats {
 pub(crate) struct Sink<'a> {
     epilogue: &'a Epilogue,
     mem: &'a Memory,
+    /// Where results lie that are stored as they are.
     direct: Option<Shared<f32>>,
+    /// Where results go that kernels finish themselves.
+    finished: Option<Shared<f32>>,
     repeated: MutexGuard<'a, Vec<u32>>,
 }
 
 impl<'a> Sink<'a> {
     pub(crate) fn new(epilogue: &'a Epilogue, mem: &'a Memory) -> Sink<'a> {
         // SAFETY: the buffer is this kernel's result; the parts handed out below are disjoint.
-        let direct = epilogue.in_place().map(|id| Shared::new(unsafe { mem.slice_mut::<f32>(id) }));
-        Sink { epilogue, mem, direct, repeated: epilogue.start(mem) }
+        let memory = |id: BufferId| Shared::new(unsafe { mem.slice_mut::<f32>(id) });
+        let (direct, finished) = (epilogue.in_place().map(memory), epilogue.finished().map(memory));
+        Sink { epilogue, mem, direct, finished, repeated: epilogue.start(mem) }
     }
 
     /// Asks for the memory that the results `start..start + n` will take to finish.
@@ -170,14 +174,35 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// `compute` writes `rows` by `cols` results, of which the first is number `start`; rows are `pitch` apart.
+    /// `compute` writes `rows` by `cols` results, finished as the tile says, of which the first is number `start`; rows are `pitch` apart.
+    /// If they are not written `once`, but added to, they lie in scratch memory meanwhile.
     ///
     /// # Safety
     /// No two calls of one run may name the same result.
-    pub(crate) unsafe fn tile(&self, start: usize, rows: usize, cols: usize, pitch: usize, compute: impl FnOnce(Tile)) {
+    pub(crate) unsafe fn tile(
+        &self,
+        start: usize,
+        rows: usize,
+        cols: usize,
+        pitch: usize,
+        once: bool,
+        compute: impl FnOnce(Tile),
+    ) {
+        if rows == 0 || cols == 0 {
+            return;
+        }
+        let inside = |memory: &Shared<f32>| {
+            assert!(start + (rows - 1) * pitch + cols <= memory.len(), "tile inside the result");
+            Tile::new(memory.at(start), pitch)
+        };
+        if let Some(memory) = self.finished.as_ref().filter(|_| once) {
+            let finish = self.epilogue.finish(self.mem, start, start % pitch);
+            return compute(Tile { finish, ..inside(memory) });
+        }
+        let direct = self.direct.as_ref().filter(|_| once);
         let finish = |tile: Tile| {
             compute(tile);
-            if self.direct.is_some() && self.epilogue.is_plain() {
+            if direct.is_some() && self.epilogue.is_plain() {
                 return;
             }
             // One run of all of them where the rows are adjacent.
@@ -185,15 +210,9 @@ impl<'a> Sink<'a> {
             // SAFETY: `compute` filled these results, and by the caller's promise nobody else has them.
             unsafe { self.epilogue.apply(self.mem, &self.repeated, [start, pitch], shape, tile.at, tile.ld) };
         };
-        if rows == 0 || cols == 0 {
-            return;
-        }
-        match &self.direct {
-            Some(memory) => {
-                assert!(start + (rows - 1) * pitch + cols <= memory.len(), "tile inside the result");
-                finish(Tile { at: memory.at(start), ld: pitch });
-            }
-            None => with_local(rows * cols, |scratch| finish(Tile { at: scratch.as_mut_ptr(), ld: cols })),
+        match direct {
+            Some(memory) => finish(inside(memory)),
+            None => with_local(rows * cols, |scratch| finish(Tile::new(scratch.as_mut_ptr(), cols))),
         }
     }
 }

@@ -3,6 +3,7 @@
 // Loops over constant ranges become straight-line code on registers.
 #![allow(clippy::needless_range_loop)]
 
+use crate::epilogue::Finish;
 use std::sync::OnceLock;
 
 /// Longest run of the contraction that is packed at once: a panel of it fits the first-level cache.
@@ -15,13 +16,13 @@ pub(crate) const MAX_ROWS: usize = 14;
 pub(crate) const MAX_COLS: usize = 32;
 
 /// `c[r*ldc + j] (+)= sum over p < k of a(r, p) * b[p*step + j]` for `r` below the kernel's rows and `j < n`.
-/// Arguments: `k, a, b, step, c, ldc, n, add`. Rows of `b` are readable to the width of a full tile (half of it where `n` is no more).
-pub(crate) type Kernel = unsafe fn(usize, *const f32, *const f32, usize, *mut f32, usize, usize, bool);
+/// Then what `finish` says. Arguments: `k, a, b, step, c, ldc, n, add, finish`. Rows of `b` are readable to the width of a full tile (half of it where `n` is no more).
+pub(crate) type Kernel = unsafe fn(usize, *const f32, *const f32, usize, *mut f32, usize, usize, bool, &Finish);
 
 /// As [`Kernel`] with a left operand that is read where it lies: `a(r, p)` is `a[rows[r] + steps[p]]`.
-/// Arguments: `k, a, rows, steps, b, c, ldc, n, add`; rows of `b` follow each other.
+/// Arguments: `k, a, rows, steps, b, c, ldc, n, add, finish`; rows of `b` follow each other.
 pub(crate) type Indirect =
-    unsafe fn(usize, *const f32, *const isize, *const isize, *const f32, *mut f32, usize, usize, bool);
+    unsafe fn(usize, *const f32, *const isize, *const isize, *const f32, *mut f32, usize, usize, bool, &Finish);
 
 /// How a kernel reads its left operand.
 trait Left: Copy {
@@ -106,9 +107,10 @@ macro_rules! isa {
             ldc: usize,
             n: usize,
             add: bool,
+            finish: &Finish,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { $tile::<R, V, _>(k, Packed::<RS, KS>(a), b, step, c, ldc, n, add) }
+            unsafe { $tile::<R, V, _>(k, Packed::<RS, KS>(a), b, step, c, ldc, n, add, finish) }
         }
         $(#[$features])?
         #[allow(clippy::too_many_arguments)]
@@ -122,9 +124,10 @@ macro_rules! isa {
             ldc: usize,
             n: usize,
             add: bool,
+            finish: &Finish,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { $tile::<R, V, _>(k, Scattered::<R>::new(a, rows, steps), b, 2 * $vector, c, ldc, n, add) }
+            unsafe { $tile::<R, V, _>(k, Scattered::<R>::new(a, rows, steps), b, 2 * $vector, c, ldc, n, add, finish) }
         }
         Isa {
             rows: $most,
@@ -140,7 +143,7 @@ macro_rules! isa {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Indirect, Isa, Kernel, Left, Packed, ROW_STRIDE, Scattered};
+    use super::{Finish, Indirect, Isa, Kernel, Left, Packed, ROW_STRIDE, Scattered, finish_rows};
     use std::arch::asm;
     use std::arch::x86_64::*;
 
@@ -193,6 +196,7 @@ mod x86 {
         ldc: usize,
         n: usize,
         add: bool,
+        finish: &Finish,
     ) {
         let mut acc = [[_mm512_setzero_ps(); V]; R];
         // SAFETY: the caller's panels hold `k` steps, its tile R rows of n <= 32 columns; lanes beyond n are masked off.
@@ -206,12 +210,35 @@ mod x86 {
                     add_row(&mut acc[r], a.at(r, p), y);
                 }
             }
-            let mask = ((1u64 << n) - 1) as u32;
+            let mask: [__mmask16; V] = std::array::from_fn(|v| (((1u64 << n) - 1) >> (16 * v)) as __mmask16);
+            let old =
+                |at: *const f32, v: usize| if add { _mm512_maskz_loadu_ps(mask[v], at) } else { _mm512_setzero_ps() };
+            if finish.is_none() {
+                for r in 0..R {
+                    for v in 0..V {
+                        let at = c.add(r * ldc + v * 16);
+                        _mm512_mask_storeu_ps(at, mask[v], _mm512_add_ps(acc[r][v], old(at, v)));
+                    }
+                }
+                return;
+            }
+            let mut bias = [_mm512_setzero_ps(); V];
+            for v in (0..V).filter(|_| !finish.bias.is_null()) {
+                bias[v] = _mm512_maskz_loadu_ps(mask[v], finish.bias.add(v * 16));
+            }
+            let least = _mm512_set1_ps(finish.least);
             for r in 0..R {
                 for v in 0..V {
-                    let (at, mask) = (c.add(r * ldc + v * 16), (mask >> (16 * v)) as __mmask16);
-                    let old = if add { _mm512_maskz_loadu_ps(mask, at) } else { _mm512_setzero_ps() };
-                    _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(acc[r][v], old));
+                    let at = r * ldc + v * 16;
+                    let sum = _mm512_add_ps(_mm512_add_ps(acc[r][v], old(c.add(at), v)), bias[v]);
+                    // The second operand where one is not a number.
+                    let mut result = _mm512_max_ps(least, sum);
+                    if !finish.mask.is_null() {
+                        let chosen = _mm512_maskz_loadu_ps(mask[v], finish.mask.add(at));
+                        let chosen = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(chosen, _mm512_setzero_ps());
+                        result = _mm512_maskz_mov_ps(chosen, result);
+                    }
+                    _mm512_mask_storeu_ps(c.add(at), mask[v], result);
                 }
             }
         }
@@ -229,6 +256,7 @@ mod x86 {
         ldc: usize,
         n: usize,
         add: bool,
+        finish: &Finish,
     ) {
         let mut acc = [[_mm256_setzero_ps(); V]; R];
         // SAFETY: as above with 16 columns; a partial row goes through `line`.
@@ -262,6 +290,7 @@ mod x86 {
                     }
                 }
             }
+            finish_rows(R, c, ldc, n, finish);
         }
     }
 }
@@ -280,6 +309,7 @@ unsafe fn portable<const R: usize, const V: usize, L: Left>(
     ldc: usize,
     n: usize,
     add: bool,
+    finish: &Finish,
 ) {
     let mut acc = [[[0f32; 4]; V]; R];
     // SAFETY: the caller's panels hold `k` steps, its tile R rows of n <= 8 columns.
@@ -300,6 +330,25 @@ unsafe fn portable<const R: usize, const V: usize, L: Left>(
             for (j, value) in line.as_flattened().iter().enumerate().take(n) {
                 *at.add(j) = if add { *at.add(j) + value } else { *value };
             }
+        }
+        finish_rows(R, c, ldc, n, finish);
+    }
+}
+
+/// Finishes a tile of `rows` by `n` sums that was just stored.
+///
+/// # Safety
+/// As for [`Kernel`].
+#[inline(always)]
+unsafe fn finish_rows(rows: usize, c: *mut f32, ldc: usize, n: usize, finish: &Finish) {
+    if finish.is_none() {
+        return;
+    }
+    for r in 0..rows {
+        for j in 0..n {
+            let place = r * ldc + j;
+            // SAFETY: the caller's promise.
+            unsafe { *c.add(place) = finish.apply(*c.add(place), j, place) };
         }
     }
 }

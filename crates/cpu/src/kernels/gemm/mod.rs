@@ -9,6 +9,7 @@ mod micro;
 mod pack;
 
 use super::sink::with_local;
+use crate::epilogue::Finish;
 pub(crate) use ahead::Ahead;
 pub(crate) use micro::{Isa, KC, isa};
 use micro::{MAX_COLS, MAX_ROWS, ROW_STRIDE};
@@ -68,20 +69,37 @@ pub(crate) fn packed_len(isa: &Isa, k: usize, n: usize) -> usize {
     k * n.next_multiple_of(isa.cols)
 }
 
-/// A tile of the result: rows `ld` floats apart.
+/// A tile of the result: rows `ld` floats apart, and what becomes of sums there.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
     pub(crate) at: *mut f32,
     pub(crate) ld: usize,
+    pub(crate) finish: Finish,
 }
 
 impl Tile {
+    /// A tile of plain sums.
+    pub(crate) fn new(at: *mut f32, ld: usize) -> Tile {
+        Tile { at, ld, finish: Finish::NONE }
+    }
+
+    /// The part from a row and a column on.
+    pub(crate) fn part(self, row: usize, col: usize) -> Tile {
+        let place = row * self.ld + col;
+        Tile { at: self.at.wrapping_add(place), finish: self.finish.from(col, place), ..self }
+    }
+
+    /// What sums of nothing give.
+    ///
     /// # Safety
     /// The tile must have `rows` by `cols` elements.
-    pub(crate) unsafe fn zero(self, rows: usize, cols: usize) {
+    pub(crate) unsafe fn nothing(self, rows: usize, cols: usize) {
         for r in 0..rows {
-            // SAFETY: the caller's promise.
-            unsafe { std::slice::from_raw_parts_mut(self.at.add(r * self.ld), cols).fill(0.0) };
+            for j in 0..cols {
+                let place = r * self.ld + j;
+                // SAFETY: the caller's promise.
+                unsafe { *self.at.add(place) = self.finish.apply(0.0, j, place) };
+            }
         }
     }
 }
@@ -124,7 +142,9 @@ pub(crate) unsafe fn thin(
                         true => (rhs.as_ptr().add(ks.start * step + j), step),
                         false => (last.as_ptr(), isa.cols),
                     };
-                    kernel(ks.len(), panel.as_ptr(), b, step, tile.at.add(j - cols.start), tile.ld, n, add);
+                    let Tile { at, ld, finish } = tile.part(0, j - cols.start);
+                    let finish = if ks.end == k { finish } else { Finish::NONE };
+                    kernel(ks.len(), panel.as_ptr(), b, step, at, ld, n, add, &finish);
                 }
             }
         }
@@ -148,7 +168,7 @@ pub(crate) unsafe fn block(
 ) {
     if k == 0 {
         // SAFETY: the caller's promise.
-        return unsafe { tile.zero(rows.len(), n) };
+        return unsafe { tile.nothing(rows.len(), n) };
     }
     let (len, parts) = (panel_len(isa), rows.len().div_ceil(isa.rows));
     let far = (rows.len() + n) * k > NEAR;
@@ -182,8 +202,9 @@ pub(crate) unsafe fn block(
                     let kernel = isa.kernel(lhs.k_major(), part.len(), cols);
                     // SAFETY: the panels hold `ks` by the assertion and as packed, the rest is the caller's promise.
                     unsafe {
-                        let c = tile.at.add((part.start - rows.start) * tile.ld + j * isa.cols);
-                        kernel(ks.len(), panel.as_ptr(), right.as_ptr(), isa.cols, c, tile.ld, cols, ks.start > 0);
+                        let Tile { at, ld, finish } = tile.part(part.start - rows.start, j * isa.cols);
+                        let finish = if ks.end == k { finish } else { Finish::NONE };
+                        kernel(ks.len(), panel.as_ptr(), right.as_ptr(), isa.cols, at, ld, cols, ks.start > 0, &finish);
                     }
                 }
             }
@@ -229,7 +250,7 @@ pub(crate) struct Gathered<'a> {
     pub(crate) elements: &'a [isize],
 }
 
-/// `tile (+)= lhs * rhs` for some rows of the left operand and those steps of the contraction that lie in the `parts`, which ascend. `rhs` is the whole packed operand of all steps by `n`. A right panel stays in the first-level cache while all rows pass by.
+/// `tile (+)= lhs * rhs`, finished, for some rows of the left operand and those steps of the contraction that lie in the `parts`, which ascend. `rhs` is the whole packed operand of all steps by `n`. A right panel stays in the first-level cache while all rows pass by.
 /// `ask` is called before each tile, to ask for memory.
 ///
 /// # Safety
@@ -253,12 +274,12 @@ pub(crate) unsafe fn gathered(
     if parts.is_empty() && !add {
         for line in 0..rows.lines {
             for i in 0..rows.count {
-                let at = tile.at.wrapping_add(rows.at(line, i) * tile.ld);
                 // SAFETY: the caller's promise.
-                unsafe { Tile { at, ..tile }.zero(1, n) };
+                unsafe { tile.part(rows.at(line, i), 0).nothing(1, n) };
             }
         }
     }
+    let last = parts.last().map_or(0, |part| part.end);
     for block in k_blocks(k) {
         let inside = |part: &Range<usize>| part.start.max(block.start)..part.end.min(block.end);
         for ks in parts.iter().map(inside).filter(|ks| !ks.is_empty()) {
@@ -285,8 +306,9 @@ pub(crate) unsafe fn gathered(
                             let b = rhs
                                 .as_ptr()
                                 .add(block.start * padded + j * block.len() + (ks.start - block.start) * isa.cols);
-                            let c = tile.at.add(first * tile.ld + j);
-                            kernel(ks.len(), lhs.at, row, step, b, c, tile.ld * rows.step, cols, add);
+                            let Tile { at, ld, finish } = tile.part(first, j);
+                            let finish = if ks.end == last { finish } else { Finish::NONE };
+                            kernel(ks.len(), lhs.at, row, step, b, at, ld * rows.step, cols, add, &finish);
                         }
                     }
                 }

@@ -3,6 +3,7 @@
 use super::super::Prepared;
 use super::super::gemm::{self, Fresh, Matrix, Packed, Tile};
 use super::{check, numbers, run, run_as, tensor};
+use crate::epilogue::Finish;
 use ibex_core::graph::ConvGeometry;
 use ibex_core::program::{Body, BufferId, Conv, ConvPass, KernelKind, Lstm, LstmGrad, MatMul, Operand};
 use ibex_core::{DType, Data};
@@ -112,7 +113,7 @@ fn kernels_of_every_instruction_set() {
                 rhs().pack(isa, k, n, &mut packed);
                 let mut panel = vec![0.0; gemm::KC * isa.cols];
                 let (mut c, mut fresh) = (vec![7f32; m * n], vec![7f32; m * n]);
-                let tile = |c: &mut [f32]| Tile { at: c.as_mut_ptr(), ld: n };
+                let tile = |c: &mut [f32]| Tile::new(c.as_mut_ptr(), n);
                 // SAFETY: the tiles are all of `c` and of `fresh`.
                 unsafe {
                     gemm::block(isa, &lhs, 0..m, 0..0, &mut Packed { data: &packed, n }, k, n, tile(&mut c));
@@ -127,6 +128,27 @@ fn kernels_of_every_instruction_set() {
                     gemm::block(isa, &lhs, 0..m, 0..0, &mut rhs, k, n, tile(&mut fresh));
                 }
                 assert_eq!(kept, packed);
+                // Finished in registers or behind them.
+                let (bias, mask) = (numbers(n, 8), numbers(m * n, 9));
+                let bias: Vec<f32> = bias.iter().map(|b| *b as f32).collect();
+                let mask: Vec<f32> = mask.iter().map(|v| if *v > 0.0 { 1.0 } else { 0.0 }).collect();
+                let null = std::ptr::null();
+                for (bias, least, mask) in [
+                    (bias.as_ptr(), f32::NEG_INFINITY, null),
+                    (bias.as_ptr(), 0.0, null),
+                    (null, 0.0, null),
+                    (null, f32::NEG_INFINITY, mask.as_ptr()),
+                ] {
+                    let finish = Finish { bias, least, mask };
+                    // SAFETY: as above; there is a bias for each column and a mask for each result.
+                    unsafe {
+                        let tile = Tile { finish, ..tile(&mut fresh) };
+                        gemm::block(isa, &lhs, 0..m, 0..0, &mut Packed { data: &packed, n }, k, n, tile);
+                        for (i, sum) in c.iter().enumerate() {
+                            assert_eq!(fresh[i], finish.apply(*sum, i % n, i), "{isa:?} {m} {n} {k}");
+                        }
+                    }
+                }
                 for r in 0..m {
                     for j in 0..n {
                         let term = |p: usize| f64::from(x[r * row_stride + p * col_stride]) * f64::from(y[p * n + j]);

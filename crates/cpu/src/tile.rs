@@ -104,7 +104,9 @@ impl LoopPlan {
             code.layout(Caps { row: groups * length * inside, point: groups * inside });
             Form::Whole { sweep: code.sweep(&[], &row_stores, true, |_| true), groups }
         } else {
-            let blocks = inside.div_ceil(TILE);
+            // A tile of all columns can have several rows, whose sums are added to each other first.
+            let most = if inside <= tile { inside } else { TILE };
+            let blocks = inside.div_ceil(most.max(TILE));
             let cols = if blocks == 1 { inside } else { inside.div_ceil(blocks).next_multiple_of(16).min(TILE) };
             let tile_length = if blocks == 1 { (tile / cols).max(1).min(length) } else { 1 };
             code.layout(Caps { row: tile_length * cols, point: cols });

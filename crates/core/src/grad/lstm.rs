@@ -19,10 +19,12 @@ pub(super) fn backward(y: &Tensor, g: &Tensor) -> Vec<Option<Tensor>> {
     let (dh, dc) = (g.narrow(-1, 0, units), g.narrow(-1, units, units));
     let inputs = vec![y.clone(), recurrent.clone(), c0.clone(), dh, dc];
     let packed = Tensor::record(Op::LstmGrad, inputs, None, y.site());
-    let dz = packed.narrow(-1, 0, 4 * units);
+    // Products read it as rows of the larger matrix, in place.
+    let flat = rows(&packed).narrow(-1, 0, 4 * units);
+    let dz = flat.reshape([n, steps, 4 * units]);
     let first = [h0.reshape([n, 1, units]), y.narrow(-1, 0, units).narrow(1, 0, steps - 1)];
     let before = Tensor::concat(&first, 1);
-    let drecurrent = rows(&before).t().matmul(rows(&dz));
+    let drecurrent = rows(&before).t().matmul(flat);
     let dh0 = dz.index(1, 0).matmul(recurrent.t());
     let dc0 = packed.index(1, 0).narrow(-1, 4 * units, units);
     vec![Some(dz), Some(drecurrent), Some(dh0), Some(dc0)]

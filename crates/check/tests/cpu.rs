@@ -1,7 +1,8 @@
 //! The CPU backend against the reference: every case fused, unfused, with few bindings and with split reductions, and random graphs.
 
 use ibex_check::{WithCaps, cases, compare, failures, random_graph, random_step, shrink, variants};
-use ibex_core::{Device, Function, Padding, Tensor, Window};
+use ibex_core::program::KernelKind;
+use ibex_core::{DType, Device, Function, Padding, Tensor, Window};
 use ibex_cpu::CpuBackend;
 
 #[test]
@@ -39,4 +40,24 @@ fn results_are_written_once() {
         let writes: Vec<_> = plan.program().kernels.iter().map(|kernel| kernel.kind.writes().len()).collect();
         assert_eq!(writes, [1]);
     }
+}
+
+/// Products and sums read the gradient of an LSTM's gates where its kernel leaves it.
+#[test]
+fn gradients_of_gates_are_read_in_place() {
+    let device = Device::new(CpuBackend::new());
+    let function = Function::from_slice(&device, |x: &[Tensor]| {
+        let state = Tensor::zeros([2, 4], DType::F32);
+        let [y, _] = (x[0].matmul(&x[1]) + &x[3]).lstm(&x[2], &state, &state);
+        Ok(y.sum(&[]).grad([&x[0], &x[1], &x[2], &x[3]]).to_vec())
+    });
+    let specs = [vec![2, 5, 3], vec![3, 16], vec![4, 16], vec![16]].map(|shape| (shape.into(), DType::F32));
+    let plan = function.plan(&specs).unwrap();
+    let kernels = &plan.program().kernels;
+    let grad = kernels.iter().find(|kernel| matches!(kernel.kind, KernelKind::LstmGrad(_))).unwrap().kind.writes()[0];
+    let readers: Vec<_> = kernels.iter().filter(|kernel| kernel.kind.reads().contains(&grad)).collect();
+    assert_eq!(readers.len(), 4);
+    let copies = |kind: &KernelKind| matches!(kind, KernelKind::Loop(l) if l.reduce == 0);
+    assert!(!readers.iter().any(|kernel| copies(&kernel.kind)));
+    assert!(readers.iter().all(|kernel| kernel.kind.writes().len() == 1));
 }

@@ -57,10 +57,9 @@ impl Finish {
     }
 }
 
-/// A body that [`Finish`] describes: its operands, and where results go.
+/// The operands of a body that [`Finish`] describes.
 #[derive(Debug)]
 struct Simple {
-    out: BufferId,
     bias: Option<(BufferId, usize)>,
     relu: bool,
     mask: Option<(BufferId, usize)>,
@@ -78,7 +77,7 @@ impl Simple {
             let fits = *dtype == DType::F32 && view.bounds.is_empty() && view.strides == strides;
             fits.then_some((*buffer, usize::try_from(view.offset).ok()?))
         };
-        let mut simple = Simple { out: store.buffer, bias: None, relu: false, mask: None };
+        let mut simple = Simple { bias: None, relu: false, mask: None };
         let mut value = store.value;
         if let Instr::Select(c, a, b) = instr(value)
             && let Instr::Compare(Compare::Ne, x, y) = instr(c)
@@ -112,6 +111,7 @@ pub(crate) struct Epilogue {
     code: Code,
     sweep: Sweep,
     in_place: Option<BufferId>,
+    whole: Option<BufferId>,
     plain: bool,
     simple: Option<Simple>,
 }
@@ -124,15 +124,17 @@ impl Epilogue {
         let fits = |&s: &usize| code.stores[s].dtype == DType::F32 && code.covers(s) && code.is_unread(s);
         // Results lie where they are stored if that is as they are; others lie in scratch memory, which the steps read while they write.
         let chosen = (0..body.stores.len()).find(|s| raw(*s) && fits(s));
-        let simple = Simple::new(body, dims).filter(|_| fits(&0));
+        let whole = chosen.or_else(|| (0..body.stores.len()).find(fits));
+        let simple = Simple::new(body, dims).filter(|_| whole.is_some());
         code.layout(Caps { row: TILE, point: 0 });
         let stores: Vec<usize> = (0..body.stores.len()).collect();
         let mut sweep = code.sweep(&[], &stores, true, |s| Some(s) != chosen);
         let plain = body.stores.len() == 1 && chosen.is_some();
-        let stored = |&(s, _): &(usize, usize)| Ahead::new(code.stores[s].buffer, &code.stores[s].walk, true);
-        let copied = sweep.stores.iter().filter_map(stored);
+        let copied = sweep.stores.iter().map(|&(s, _)| &code.stores[s]).filter(|store| store.in_place());
+        let copied = copied.filter_map(|store| Ahead::new(store.buffer, &store.walk, true));
         sweep.ahead = code.reads(&sweep).into_iter().chain(code.writes(&sweep)).chain(copied).collect();
-        Ok(Epilogue { in_place: chosen.map(|s| body.stores[s].buffer), code, sweep, plain, simple })
+        let [in_place, whole] = [chosen, whole].map(|store| store.map(|s| body.stores[s].buffer));
+        Ok(Epilogue { in_place, whole, code, sweep, plain, simple })
     }
 
     /// What the body reads again and again, such as a bias: to be given to `apply` by all threads of a run.
@@ -175,9 +177,14 @@ impl Epilogue {
         });
     }
 
-    /// Where results go if kernels can run the body themselves.
-    pub(crate) fn finished(&self) -> Option<BufferId> {
-        self.simple.as_ref().map(|simple| simple.out)
+    /// A store that is the whole space in order, and that nothing in the body reads: its memory is free until results are finished.
+    pub(crate) fn whole(&self) -> Option<BufferId> {
+        self.whole
+    }
+
+    /// True if kernels can run the body themselves, and write results to the [`whole`](Epilogue::whole) store.
+    pub(crate) fn is_simple(&self) -> bool {
+        self.simple.is_some()
     }
 
     /// What such kernels do to the results from number `start` on, of columns from `column` on.

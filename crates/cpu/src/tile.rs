@@ -21,6 +21,9 @@ const TILE: usize = 1024;
 /// The longest row that is kept whole in registers.
 const WHOLE: usize = 8192;
 
+/// Most accumulators of all threads together for tiles of more columns than [`TILE`].
+const ACCUMULATORS: usize = 1 << 17;
+
 /// Elements times steps that are worth a second core.
 pub(crate) const GRAIN: usize = 32 * 1024;
 
@@ -104,9 +107,11 @@ impl LoopPlan {
             code.layout(Caps { row: groups * length * inside, point: groups * inside });
             Form::Whole { sweep: code.sweep(&[], &row_stores, true, |_| true), groups }
         } else {
-            // A tile of all columns can have several rows, whose sums are added to each other first.
-            let most = if inside <= tile { inside } else { TILE };
-            let blocks = inside.div_ceil(most.max(TILE));
+            // A tile of all columns that has several rows adds them to each other first. Not where that leaves threads without work, or many of
+            // them with long accumulators.
+            let all =
+                2 * inside <= tile && threads() * inside <= ACCUMULATORS && length * inside >= 8 * tile * threads();
+            let blocks = if all { 1 } else { inside.div_ceil(TILE) };
             let cols = if blocks == 1 { inside } else { inside.div_ceil(blocks).next_multiple_of(16).min(TILE) };
             let tile_length = if blocks == 1 { (tile / cols).max(1).min(length) } else { 1 };
             code.layout(Caps { row: tile_length * cols, point: cols });

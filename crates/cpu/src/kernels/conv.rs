@@ -201,9 +201,11 @@ impl Conv {
                             asked += share;
                         }
                     };
+                    // What is added to again and again is best where it stays in cache.
+                    let in_place = windows.len <= gemm::KC || len > RESULTS;
                     let compute = |tile: Tile| compute(0, &strip, &mut ask, tile);
                     // SAFETY: strips have disjoint pixels.
-                    unsafe { sink.tile(start, strip.len(), width, width, windows.len <= gemm::KC, compute) };
+                    unsafe { sink.tile(start, strip.len(), width, width, in_place, compute) };
                 }
             });
             return;

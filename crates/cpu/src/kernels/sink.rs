@@ -1,6 +1,6 @@
 //! Where raw results go, and the memory that kernels share among threads.
 
-use super::gemm::Tile;
+use super::gemm::{Tile, isa};
 use crate::epilogue::Epilogue;
 use crate::memory::Memory;
 use crate::threads::parallel;
@@ -137,8 +137,8 @@ pub(crate) struct Sink<'a> {
     mem: &'a Memory,
     /// Where results lie that are stored as they are.
     direct: Option<Shared<f32>>,
-    /// Where results go that kernels finish themselves.
-    finished: Option<Shared<f32>>,
+    /// All results in order, unless that is where they lie anyway: free until they are finished.
+    whole: Option<Shared<f32>>,
     repeated: MutexGuard<'a, Vec<u32>>,
 }
 
@@ -146,8 +146,9 @@ impl<'a> Sink<'a> {
     pub(crate) fn new(epilogue: &'a Epilogue, mem: &'a Memory) -> Sink<'a> {
         // SAFETY: the buffer is this kernel's result; the parts handed out below are disjoint.
         let memory = |id: BufferId| Shared::new(unsafe { mem.slice_mut::<f32>(id) });
-        let (direct, finished) = (epilogue.in_place().map(memory), epilogue.finished().map(memory));
-        Sink { epilogue, mem, direct, finished, repeated: epilogue.start(mem) }
+        let whole = epilogue.whole().filter(|_| epilogue.in_place().is_none());
+        let (direct, whole) = (epilogue.in_place().map(memory), whole.map(memory));
+        Sink { epilogue, mem, direct, whole, repeated: epilogue.start(mem) }
     }
 
     /// Asks for the memory that the results `start..start + n` will take to finish.
@@ -160,22 +161,42 @@ impl<'a> Sink<'a> {
     /// # Safety
     /// No two calls of one run may name the same result.
     pub(crate) unsafe fn flat(&self, start: usize, len: usize, compute: impl FnOnce(&mut [f32])) {
-        let finish = |acc: &mut [f32]| {
-            compute(acc);
-            if self.direct.is_none() || !self.epilogue.is_plain() {
-                // SAFETY: `compute` filled these results, and by the caller's promise nobody else has them.
-                unsafe { self.epilogue.apply(self.mem, &self.repeated, [start, 0], [1, len], acc.as_mut_ptr(), 0) };
-            }
+        /// Results that are finished at a time, in the first-level cache.
+        const PIECE: usize = 4096;
+        let apply = |start: usize, acc: &mut [f32]| {
+            // SAFETY: `compute` filled these results, and by the caller's promise nobody else has them.
+            unsafe { self.epilogue.apply(self.mem, &self.repeated, [start, 0], [1, acc.len()], acc.as_mut_ptr(), 0) };
         };
-        match &self.direct {
-            // SAFETY: the caller's promise.
-            Some(memory) => finish(unsafe { memory.slice(start, len) }),
-            None => with_local(len, finish),
+        match (&self.direct, &self.whole) {
+            (Some(memory), _) => {
+                // SAFETY: the caller's promise.
+                let acc = unsafe { memory.slice(start, len) };
+                compute(acc);
+                if !self.epilogue.is_plain() {
+                    apply(start, acc);
+                }
+            }
+            (_, Some(memory)) => {
+                // SAFETY: as above. Steps write where results lie, so they read a copy.
+                compute(unsafe { memory.slice(start, len) });
+                with_local(PIECE.min(len), |copy| {
+                    for at in (start..start + len).step_by(PIECE) {
+                        let copy = &mut copy[..PIECE.min(start + len - at)];
+                        // SAFETY: as above.
+                        copy.copy_from_slice(unsafe { memory.slice(at, copy.len()) });
+                        apply(at, copy);
+                    }
+                });
+            }
+            (None, None) => with_local(len, |acc| {
+                compute(acc);
+                apply(start, acc);
+            }),
         }
     }
 
     /// `compute` writes `rows` by `cols` results, finished as the tile says, of which the first is number `start`; rows are `pitch` apart.
-    /// If they are not written `once`, but added to, they lie in scratch memory meanwhile.
+    /// They are added up where they are stored if that is right and `in_place`, else in scratch memory: the choice is one of caches.
     ///
     /// # Safety
     /// No two calls of one run may name the same result.
@@ -185,7 +206,7 @@ impl<'a> Sink<'a> {
         rows: usize,
         cols: usize,
         pitch: usize,
-        once: bool,
+        in_place: bool,
         compute: impl FnOnce(Tile),
     ) {
         if rows == 0 || cols == 0 {
@@ -195,11 +216,12 @@ impl<'a> Sink<'a> {
             assert!(start + (rows - 1) * pitch + cols <= memory.len(), "tile inside the result");
             Tile::new(memory.at(start), pitch)
         };
-        if let Some(memory) = self.finished.as_ref().filter(|_| once) {
+        let simple = in_place && isa().finishes && self.epilogue.is_simple();
+        if let Some(memory) = self.whole.as_ref().filter(|_| simple) {
             let finish = self.epilogue.finish(self.mem, start, start % pitch);
             return compute(Tile { finish, ..inside(memory) });
         }
-        let direct = self.direct.as_ref().filter(|_| once);
+        let direct = self.direct.as_ref().filter(|_| in_place);
         let finish = |tile: Tile| {
             compute(tile);
             if direct.is_some() && self.epilogue.is_plain() {

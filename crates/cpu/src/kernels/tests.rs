@@ -81,7 +81,7 @@ pub(super) fn run_as(prepared: &Prepared, kind: &KernelKind, buffers: &[Data], o
         let epilogue = Epilogue::new(&body, &dims, &decls, Level::get()).unwrap();
         let f32_result = buffers[out].dtype() == DType::F32;
         assert!(
-            dims.iter().any(|d| *d < 2) || epilogue.finished().is_some() == (mode > 2 && f32_result),
+            dims.iter().any(|d| *d < 2) || epilogue.is_simple() == (mode > 2 && f32_result),
             "mode {mode} {dims:?}"
         );
         epilogue

@@ -260,9 +260,10 @@ impl Windows {
     pub(crate) fn ahead(&self, image: &[f32], strip: &Strip) -> Ahead {
         let [lo, hi] = reach(&self.axes);
         let inside = |a: usize, windows: &Range<usize>| {
-            let first = (windows.start * self.step[a]) as isize + lo[a];
             let end = ((windows.end.max(1) - 1) * self.step[a]) as isize + hi[a] + 1;
-            (first.max(0) as usize, end.clamp(first.max(0), self.space[a] as isize) as usize)
+            let [first, end] =
+                [(windows.start * self.step[a]) as isize + lo[a], end].map(|at| at.clamp(0, self.space[a] as isize));
+            (first as usize, end.max(first) as usize)
         };
         let ((z, _), (y, y_end), (x, x_end)) =
             (inside(0, &(strip.plane..strip.plane + 1)), inside(1, &strip.rows), inside(2, &strip.columns));

@@ -77,6 +77,8 @@ pub(crate) struct Isa {
     pub(crate) rows: usize,
     /// Columns of a full tile; the width of a right panel.
     pub(crate) cols: usize,
+    /// True if kernels finish sums in registers; others pass over them again, which loops behind them do as well.
+    pub(crate) finishes: bool,
     kernels: [&'static [[Kernel; 2]]; 2],
     indirect: &'static [[Indirect; 2]],
 }
@@ -132,6 +134,7 @@ macro_rules! isa {
         Isa {
             rows: $most,
             cols: 2 * $vector,
+            finishes: $vector == 16,
             kernels: [
                 &[$([packed::<$rows, 1, ROW_STRIDE, 1> as Kernel, packed::<$rows, 2, ROW_STRIDE, 1>]),*],
                 &[$([packed::<$rows, 1, 1, $most> as Kernel, packed::<$rows, 2, 1, $most>]),*],

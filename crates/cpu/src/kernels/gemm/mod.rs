@@ -95,10 +95,16 @@ impl Tile {
     /// The tile must have `rows` by `cols` elements.
     pub(crate) unsafe fn nothing(self, rows: usize, cols: usize) {
         for r in 0..rows {
-            for j in 0..cols {
-                let place = r * self.ld + j;
-                // SAFETY: the caller's promise.
-                unsafe { *self.at.add(place) = self.finish.apply(0.0, j, place) };
+            // SAFETY: the caller's promise.
+            unsafe {
+                if self.finish.is_none() {
+                    std::slice::from_raw_parts_mut(self.at.add(r * self.ld), cols).fill(0.0);
+                    continue;
+                }
+                for j in 0..cols {
+                    let place = r * self.ld + j;
+                    *self.at.add(place) = self.finish.apply(0.0, j, place);
+                }
             }
         }
     }
@@ -250,7 +256,8 @@ pub(crate) struct Gathered<'a> {
     pub(crate) elements: &'a [isize],
 }
 
-/// `tile (+)= lhs * rhs`, finished, for some rows of the left operand and those steps of the contraction that lie in the `parts`, which ascend. `rhs` is the whole packed operand of all steps by `n`. A right panel stays in the first-level cache while all rows pass by.
+/// `tile (+)= lhs * rhs`, finished, for some rows of the left operand and those steps of the contraction that lie in the `parts`, which
+/// ascend. `rhs` is the whole packed operand of all steps by `n`. A right panel stays in the first-level cache while all rows pass by.
 /// `ask` is called before each tile, to ask for memory.
 ///
 /// # Safety

@@ -1,7 +1,7 @@
 //! Products, convolutions and recurrence.
 
 use super::super::Prepared;
-use super::super::gemm::{self, Fresh, Matrix, Packed, Tile};
+use super::super::gemm::{self, Fresh, Gathered, Matrix, Packed, Rows, Tile};
 use super::{check, numbers, run, run_as, tensor};
 use crate::epilogue::Finish;
 use ibex_core::graph::ConvGeometry;
@@ -270,6 +270,46 @@ fn convolutions() {
     conv(1, [1, 12, 9], [1, 3, 3], [1, 2, 3], [0, 1, 1], one, 1, 40, 34);
     conv(1, [1, 12, 9], [1, 3, 3], one, [0, 3, 2], [1, 3, 2], 1, 40, 34);
     conv(2, [1, 5, 18], [1, 3, 3], one, [0, 1, 1], one, 2, 32, 68);
+    conv(1, [1, 12, 64], [1, 1, 1], one, [0, 3, 0], one, 1, 64, 512);
+    // So short that kernels finish the results themselves.
+    conv(1, [1, 6, 7], [1, 1, 5], one, [0, 0, 2], one, 1, 32, 36);
+    conv(1, [1, 6, 7], [1, 1, 5], one, [0, 0, 6], one, 1, 32, 36);
+    conv(1, [1, 30, 7], [1, 5, 1], one, [0, 6, 0], one, 2, 32, 72);
+}
+
+/// Rows in strided lines, some steps of the contraction, finished; by every instruction set.
+#[test]
+fn gathered_by_every_instruction_set() {
+    let (lines, count, k, n) = (3, 17, 300, 40);
+    let rows = Rows { first: 2, lines, pitch: 1, count, step: 5 };
+    let places: Vec<isize> = (0..2 + lines + 5 * count).map(|r| (r * 7) as isize).collect();
+    let elements: Vec<isize> = (0..k).map(|p| (p * 3) as isize).collect();
+    let parts = [10..40, 120..280];
+    let numbers = |len, seed| numbers(len, seed).iter().map(|v| *v as f32).collect::<Vec<_>>();
+    let (x, y, bias, mask) =
+        (numbers(places.len() * 7 + k * 3, 1), numbers(k * n, 2), numbers(n, 3), numbers(places.len() * n, 4));
+    let mask: Vec<f32> = mask.iter().map(|v| v.max(0.0)).collect();
+    for isa in gemm::all() {
+        let mut packed = vec![0.0; gemm::packed_len(isa, k, n)];
+        Matrix { data: &y, row_stride: n, col_stride: 1 }.pack(isa, k, n, &mut packed);
+        let mut out = vec![9f32; places.len() * n];
+        let finish = Finish { bias: bias.as_ptr(), least: 0.0, mask: mask.as_ptr() };
+        let tile = Tile { finish, ..Tile::new(out.as_mut_ptr(), n) };
+        let lhs = Gathered { at: x.as_ptr(), places: &places, elements: &elements };
+        // SAFETY: `x` has an element at every sum of offsets, `out` and `mask` one for each place and column.
+        unsafe { gemm::gathered(isa, lhs, rows, &parts, &packed, n, tile, false, || {}) };
+        let named = |r: usize| {
+            r >= 2 && (0..lines).any(|l| r >= 2 + l && (r - 2 - l).is_multiple_of(5) && (r - 2 - l) / 5 < count)
+        };
+        for (i, got) in out.iter().enumerate() {
+            let (r, j) = (i / n, i % n);
+            let steps = parts.iter().flat_map(|part| part.clone());
+            let sum: f64 = steps.map(|p| f64::from(x[r * 7 + p * 3]) * f64::from(y[p * n + j])).sum();
+            let want = if mask[i] == 0.0 { 0.0 } else { (sum + f64::from(bias[j])).max(0.0) };
+            let want = if named(r) { want } else { 9.0 };
+            assert!((f64::from(*got) - want).abs() < 1e-4, "{isa:?} row {r} column {j}: {got} for {want}");
+        }
+    }
 }
 
 fn sigmoid(x: f64) -> f64 {

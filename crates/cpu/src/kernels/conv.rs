@@ -272,8 +272,7 @@ impl Conv {
             }
             with_local(PIXELS * panels * isa.cols, |rhs| {
                 let mut add = false;
-                for i in mine.clone() {
-                    let strip = windows.strip(i);
+                for strip in mine.map(|i| windows.strip(i)) {
                     let first = windows.first(&strip);
                     windows.with(image, &strip, |left| {
                         for pixels in gemm::split(0..strip.len(), PIXELS) {

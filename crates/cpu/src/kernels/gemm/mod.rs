@@ -69,6 +69,11 @@ pub(crate) fn packed_len(isa: &Isa, k: usize, n: usize) -> usize {
     k * n.next_multiple_of(isa.cols)
 }
 
+/// Where panel `panel` of the k block `ks` begins in a packed right operand of `n` columns.
+fn panel_start(isa: &Isa, n: usize, ks: &Range<usize>, panel: usize) -> usize {
+    ks.start * n.next_multiple_of(isa.cols) + panel * ks.len() * isa.cols
+}
+
 /// A tile of the result: rows `ld` floats apart, and what becomes of sums there.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
@@ -275,8 +280,8 @@ pub(crate) unsafe fn gathered(
     mut add: bool,
     mut ask: impl FnMut(),
 ) {
-    let (k, padded) = (lhs.elements.len(), n.next_multiple_of(isa.cols));
-    assert!(rhs.len() >= k * padded, "right operand is packed");
+    let k = lhs.elements.len();
+    assert!(rhs.len() >= packed_len(isa, k, n), "right operand is packed");
     assert!(rows.end() <= lhs.places.len() && parts.iter().all(|part| part.end <= k), "rows and steps exist");
     if parts.is_empty() && !add {
         for line in 0..rows.lines {
@@ -291,7 +296,7 @@ pub(crate) unsafe fn gathered(
         let inside = |part: &Range<usize>| part.start.max(block.start)..part.end.min(block.end);
         for ks in parts.iter().map(inside).filter(|ks| !ks.is_empty()) {
             for j in (0..n).step_by(isa.cols) {
-                let cols = (n - j).min(isa.cols);
+                let (cols, panel) = ((n - j).min(isa.cols), panel_start(isa, n, &block, j / isa.cols));
                 for line in 0..rows.lines {
                     for part in split(0..rows.count, isa.rows) {
                         ask();
@@ -310,9 +315,7 @@ pub(crate) unsafe fn gathered(
                                 }
                             };
                             let step = lhs.elements.as_ptr().add(ks.start);
-                            let b = rhs
-                                .as_ptr()
-                                .add(block.start * padded + j * block.len() + (ks.start - block.start) * isa.cols);
+                            let b = rhs.as_ptr().add(panel + (ks.start - block.start) * isa.cols);
                             let Tile { at, ld, finish } = tile.part(first, j);
                             let finish = if ks.end == last { finish } else { Finish::NONE };
                             kernel(ks.len(), lhs.at, row, step, b, at, ld * rows.step, cols, add, &finish);

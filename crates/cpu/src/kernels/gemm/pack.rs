@@ -1,6 +1,6 @@
 //! Packing of plain matrices.
 
-use super::{Ahead, Isa, Lhs, ROW_STRIDE, Rhs, k_blocks};
+use super::{Ahead, Isa, Lhs, ROW_STRIDE, Rhs, k_blocks, panel_start};
 use std::ops::Range;
 
 /// A strided matrix as an operand.
@@ -55,13 +55,11 @@ pub(crate) struct Packed<'a> {
 
 impl Rhs for Packed<'_> {
     fn panel(&mut self, isa: &Isa, ks: Range<usize>, panel: usize) -> &[f32] {
-        let padded = self.n.next_multiple_of(isa.cols);
-        &self.data[ks.start * padded + panel * ks.len() * isa.cols..][..ks.len() * isa.cols]
+        &self.data[panel_start(isa, self.n, &ks, panel)..][..ks.len() * isa.cols]
     }
 
     fn ahead(&self, isa: &Isa, ks: Range<usize>, panel: usize) -> Ahead {
-        let padded = self.n.next_multiple_of(isa.cols);
-        let at = self.data.as_ptr().wrapping_add(ks.start * padded + panel * ks.len() * isa.cols);
+        let at = self.data.as_ptr().wrapping_add(panel_start(isa, self.n, &ks, panel));
         Ahead::new(at, 0, [1, ks.len() * isa.cols])
     }
 }
@@ -80,8 +78,7 @@ pub(crate) struct Fresh<'a> {
 
 impl Rhs for Fresh<'_> {
     fn panel(&mut self, isa: &Isa, ks: Range<usize>, panel: usize) -> &[f32] {
-        let at =
-            if self.keeps { ks.start * self.n.next_multiple_of(isa.cols) + panel * ks.len() * isa.cols } else { 0 };
+        let at = if self.keeps { panel_start(isa, self.n, &ks, panel) } else { 0 };
         let out = &mut self.memory[at..][..ks.len() * isa.cols];
         self.matrix.pack_panel(isa, self.n, ks, panel, out);
         out

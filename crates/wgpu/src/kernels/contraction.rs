@@ -39,7 +39,7 @@ impl Side {
     fn bind<'a>(self, builder: Builder<'a>, name: &'static str, work: usize, traits: &Traits) -> Result<Builder<'a>> {
         let vectors = self.aligned && self.mode != Mode::Elements;
         // Element by element texels are faster too, but make longer code.
-        let worth = vectors || work >= 1 << 26;
+        let worth = work >= if vectors { 1 << 16 } else { 1 << 26 };
         if worth && self.buffer.1 == DType::F32 && self.elements <= traits.max_texels {
             return builder.texels(name, self.buffer, vectors);
         }

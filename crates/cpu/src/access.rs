@@ -11,7 +11,7 @@ use ibex_core::{DType, Error, Result};
 const MAX_RANK: usize = 16;
 
 /// A view with as few axes as possible, walked along ranges of row-major coordinates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Walk {
     offset: i64,
     dims: Vec<usize>,

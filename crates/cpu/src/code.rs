@@ -5,131 +5,15 @@
 //! being few or short, keep theirs.
 
 use crate::access::{Ahead, Load, Store, Walk, check};
-use crate::fold::{Fold, fold, fold_squares};
+use crate::adam::{self, Adam};
+use crate::fold::{fold, fold_squares};
 use crate::join::join;
-use crate::memory::Memory;
 use crate::ops::{self, MapFn};
 use crate::simd::Level;
+use crate::steps::{Caps, Op, Out, Rank, Reduction, Step, Sweep};
 use ibex_core::program::{self, Body, BufferDecl, BufferId, Instr, Reg, Role, ValueId, View};
 use ibex_core::{Error, Result, Scalar};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// The rank of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rank {
-    Uniform,
-    Point,
-    Row,
-}
-
-/// Where a step writes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Out {
-    /// Word number in scratch memory.
-    Scratch(usize),
-    /// The memory of a store, without a copy.
-    Store(usize),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Op {
-    Load(usize),
-    /// A load that repeats with a period, copied out once for each run to a word of [`Sweep::repeated`].
-    Periodic {
-        period: usize,
-        at: usize,
-    },
-    Iota(usize),
-    Acc,
-    Const(u32),
-    /// A point or uniform value repeated along the row.
-    Expand(usize),
-    Map(MapFn, [usize; 3], u32),
-    /// Reduction of a value over the whole row at once.
-    Fold(usize),
-}
-
-/// One step: computes a value.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    pub op: Op,
-    pub rank: Rank,
-    pub value: usize,
-    pub out: Out,
-}
-
-/// A `Reduce` instruction.
-#[derive(Clone, Copy)]
-pub(crate) struct Reduction {
-    pub fold: Fold,
-    /// The reduced value, as seen by row steps.
-    pub from: usize,
-    pub value: usize,
-    /// Scratch for a value that is not an array already.
-    pub spare: usize,
-}
-
-impl std::fmt::Debug for Reduction {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} <- {}", self.value, self.from)
-    }
-}
-
-/// Steps of one sweep over a row, and what it stores.
-#[derive(Debug, Default)]
-pub(crate) struct Sweep {
-    /// Run once for each task, before the steps.
-    pub hoisted: Vec<Step>,
-    pub steps: Vec<Step>,
-    /// Reductions fed by the sweep (numbers of [`Code::reductions`]), folded after the steps of each tile.
-    pub folds: Vec<usize>,
-    /// Stores copied from registers at the end of each tile, and the value each stores.
-    pub stores: Vec<(usize, usize)>,
-    /// Loads that repeat, their period, and their place in `repeated`, where a register's length and a period more are filled.
-    periodic: Vec<(usize, usize, usize)>,
-    repeated: Mutex<Vec<u32>>,
-    /// Memory to ask for while the tile before is worked on.
-    pub ahead: Vec<Ahead>,
-}
-
-impl Sweep {
-    /// What repeats, copied out for a run. Runs of one kernel never overlap, so the lock is always free.
-    ///
-    /// # Safety
-    /// Nobody writes what is loaded.
-    pub(crate) unsafe fn repeat(&self, code: &Code, mem: &Memory) -> MutexGuard<'_, Vec<u32>> {
-        let mut repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner);
-        for &(load, period, at) in &self.periodic {
-            let (load, out) = (&code.loads[load], &mut repeated[at..at + code.caps.row + period]);
-            // SAFETY: views were checked against their buffers; the caller's promise.
-            unsafe { load.copy(mem.ptr(load.buffer), 0, period, out.as_mut_ptr()) };
-            for i in period..out.len() {
-                out[i] = out[i - period];
-            }
-        }
-        repeated
-    }
-}
-
-/// Sizes of the registers, in elements.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Caps {
-    pub row: usize,
-    pub point: usize,
-}
-
-/// A part of an iteration space: row coordinates `row..row + rows`, which are `groups` x `length` x `cols`, and the points
-/// `point..point + points` they belong to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tile {
-    pub row: usize,
-    pub rows: usize,
-    pub point: usize,
-    pub points: usize,
-    pub groups: usize,
-    pub length: usize,
-    pub cols: usize,
-}
+use std::sync::PoisonError;
 
 /// The state of a body that is being compiled, and what all its sweeps share once it is.
 #[derive(Debug)]
@@ -143,6 +27,7 @@ pub(crate) struct Code {
     /// Stores of row rank; the others are made once for each point.
     pub row_stores: Vec<bool>,
     pub reductions: Vec<Reduction>,
+    pub updates: Vec<Adam>,
     pub caps: Caps,
     /// Values, with those that stand for repeated ones: value `v` repeated is `v + instructions`.
     pub values: usize,
@@ -163,7 +48,7 @@ pub(crate) struct Code {
 }
 
 /// Buffers with equal keys share memory.
-fn key(buffers: &[BufferDecl], id: BufferId) -> Role {
+pub(crate) fn key(buffers: &[BufferDecl], id: BufferId) -> Role {
     buffers[id.0].role
 }
 
@@ -295,6 +180,9 @@ impl Code {
             .map(|s| body.loads.iter().all(|l| key(buffers, l.buffer) != key(buffers, s.buffer)))
             .collect();
 
+        let parts = adam::Parts { body, ranks: &ranks, buffers, loads: &loads, stores: &stores };
+        let updates = if reduces { vec![] } else { parts.updates(level) };
+
         let mut reductions = Vec::new();
         let mut reduction_of = vec![None; n];
         for (v, instr) in body.instrs.iter().enumerate() {
@@ -323,6 +211,7 @@ impl Code {
             stores,
             row_stores,
             reductions,
+            updates,
             caps: Caps { row: 0, point: 0 },
             values: 2 * n,
             words: 0,
@@ -473,7 +362,12 @@ impl Code {
             }
         }
         let wanted = |v: &usize| need[*v] && (self.ranks[*v] == Rank::Row || whole && self.ranks[*v] == Rank::Point);
-        let order: Vec<usize> = (0..n).filter(wanted).collect();
+        // Updates come last: nothing reads their memory after them.
+        let updates: Vec<usize> = (0..self.updates.len())
+            .filter(|&u| whole && self.updates[u].stores.iter().all(|s| stores.contains(s)))
+            .collect();
+        let updated = |v: &usize| updates.iter().any(|&u| self.updates[u].values.contains(v));
+        let order: Vec<usize> = (0..n).filter(|v| wanted(v) && !updated(v)).collect();
 
         // The steps, with repeated values made just before their first use.
         let mut sweep = Sweep::default();
@@ -500,7 +394,11 @@ impl Code {
                 expand(self.reductions[f].from - n, &mut steps, &mut sweep.hoisted, &mut repeated);
             }
         }
-        for &s in stores {
+        for &u in &updates {
+            let value = self.stores[self.updates[u].stores[2]].value;
+            steps.push(Step { op: Op::Adam(u), rank: Rank::Row, value, out: Out::Scratch(0) });
+        }
+        for &s in stores.iter().filter(|&&s| !updated(&self.stores[s].value)) {
             let v = self.stores[s].value;
             let seen = if self.ranks[v] == Rank::Point { v + n } else { v };
             if seen >= n {
@@ -521,6 +419,7 @@ impl Code {
             match step.op {
                 Op::Map(_, args, _) => args.iter().for_each(|&a| last[a] = i),
                 Op::Fold(f) => last[self.reductions[f].from] = i,
+                Op::Adam(u) => [self.updates[u].gradient, self.updates[u].weight].iter().for_each(|&v| last[v] = i),
                 _ => {}
             }
         }
@@ -544,7 +443,11 @@ impl Code {
                 repeated.resize(repeated.len() + row + period, 0);
                 continue;
             }
-            let in_place = matches!(step.op, Op::Acc) || matches!(step.op, Op::Load(l) if self.loads[l].in_place());
+            let in_place = match step.op {
+                Op::Acc | Op::Adam(_) => true,
+                Op::Load(load) => self.loads[load].in_place(),
+                _ => false,
+            };
             if step.rank == Rank::Row && !in_place && !matches!(step.out, Out::Store(_)) {
                 let at = free.pop().unwrap_or_else(|| self.allot(row));
                 step.out = Out::Scratch(at);

@@ -1,10 +1,11 @@
 //! What follows a contraction: its body, run on raw results while they are in cache.
 
 use crate::access::Ahead;
-use crate::code::{Caps, Code, Sweep, Tile};
+use crate::code::Code;
 use crate::frame::Frame;
 use crate::memory::Memory;
 use crate::simd::Level;
+use crate::steps::{Caps, Sweep, Tile};
 use crate::tile::with_frame;
 use ibex_core::graph::{Binary, Compare};
 use ibex_core::program::{Body, BufferDecl, BufferId, Instr, Load, ValueId, View};
@@ -159,6 +160,8 @@ impl Epilogue {
         apart: usize,
     ) {
         with_frame(&self.code, mem, repeated, |frame: &mut Frame<'_>| {
+            // Memory is asked for in its order, which is that of the results where rows are adjacent.
+            let updates = self.sweep.updates() && (rows == 1 || pitch == len);
             // SAFETY: the ranges are this call's alone, and tiles are as large as the registers or smaller. `acc` may be memory of the
             // store that `in_place` names, which is written after all steps of a tile and through the same provenance-free address.
             unsafe {
@@ -169,7 +172,10 @@ impl Epilogue {
                         frame.acc = acc.add(row * apart + at).cast();
                         let row = start + row * pitch + at;
                         let tile = Tile { row, rows, groups: rows, length: 1, cols: 1, ..Tile::default() };
-                        frame.run(&self.sweep.steps, &tile);
+                        match updates {
+                            true => frame.sweep(&self.sweep, &tile),
+                            false => frame.run(&self.sweep.steps, &tile),
+                        }
                         frame.store(&self.sweep.stores, &tile);
                     }
                 }

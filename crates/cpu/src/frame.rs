@@ -1,9 +1,11 @@
 //! Runs the steps of compiled bodies over tiles.
 
 use crate::access::Ahead;
-use crate::code::{Code, Op, Out, Rank, Reduction, Step, Sweep, Tile};
+use crate::adam::Pass;
+use crate::code::Code;
 use crate::memory::Memory;
 use crate::ops::{Arg, Map};
+use crate::steps::{Op, Out, Rank, Reduction, Step, Sweep, Tile};
 
 /// Registers of one task.
 pub(crate) struct Frame<'a> {
@@ -15,7 +17,7 @@ pub(crate) struct Frame<'a> {
     pub values: &'a mut [Arg],
     /// Raw results that an epilogue works on.
     pub acc: *const u32,
-    /// The words of [`Sweep::repeated`](crate::code::Sweep).
+    /// The words of [`Sweep::repeated`](crate::steps::Sweep).
     pub repeated: *const u32,
 }
 
@@ -27,7 +29,7 @@ impl Frame<'_> {
     /// lies inside of the iteration space; no other task writes what the tile reads, or touches what it writes.
     pub(crate) unsafe fn run(&mut self, steps: &[Step], tile: &Tile) {
         // SAFETY: the caller's promise.
-        unsafe { self.run_ahead(steps, &[], tile) }
+        unsafe { self.run_ahead(steps, &[], &[], tile) }
     }
 
     /// Runs the steps of a sweep over a tile, and asks for the memory of the next tile bit by bit meanwhile.
@@ -36,13 +38,18 @@ impl Frame<'_> {
     /// As for `run`.
     pub(crate) unsafe fn sweep(&mut self, sweep: &Sweep, tile: &Tile) {
         // SAFETY: the caller's promise.
-        unsafe { self.run_ahead(&sweep.steps, &sweep.ahead, tile) }
+        unsafe {
+            // Updates, which are long, ask as they go.
+            let [early, late]: [&[Ahead]; 2] = if sweep.updates() { [&[], &sweep.ahead] } else { [&sweep.ahead, &[]] };
+            self.run_ahead(&sweep.steps, early, late, tile)
+        }
     }
 
-    unsafe fn run_ahead(&mut self, steps: &[Step], ahead: &[Ahead], tile: &Tile) {
+    /// With `early` asked for by all steps, and `late` by updates.
+    unsafe fn run_ahead(&mut self, steps: &[Step], early: &[Ahead], late: &[Ahead], tile: &Tile) {
         let part = tile.rows.div_ceil(steps.len().max(1));
         for (i, step) in steps.iter().enumerate() {
-            for ahead in ahead {
+            for ahead in early {
                 ahead.ask(self.mem, tile.row + tile.rows + i * part, part);
             }
             let (start, n) = match step.rank {
@@ -77,6 +84,7 @@ impl Frame<'_> {
                         *out = bits;
                         Arg { ptr: out, step: 0 }
                     }
+                    Op::Adam(u) => self.update(u, tile, late),
                     Op::Expand(v) => self.expand(self.values[v], tile, out),
                     Op::Fold(f) => {
                         self.reduce(f, tile, out);
@@ -85,6 +93,32 @@ impl Frame<'_> {
                 }
             };
         }
+    }
+
+    /// An update of a weight, which asks for the memory of the next tile as it goes.
+    unsafe fn update(&self, u: usize, tile: &Tile, ahead: &[Ahead]) -> Arg {
+        /// Elements between requests: some lines of each array.
+        const PART: usize = 256;
+        let update = &self.code.updates[u];
+        let array = |v: usize| self.values[v].ptr.cast::<f32>();
+        for at in (0..tile.rows).step_by(PART) {
+            let n = PART.min(tile.rows - at);
+            ahead.iter().for_each(|ahead| ahead.ask(self.mem, tile.row + tile.rows + at, n));
+            // SAFETY: `run` promises that the tile lies inside of the iteration space; the pattern was looked for only where state is whole
+            // arrays that nothing else in the body touches, and where the gradient and the weight are arrays.
+            unsafe {
+                let state = update.stores.map(|s| self.code.stores[s].at(self.mem, tile.row + at).cast::<f32>());
+                let weight = array(update.weight).add(at);
+                (update.kernel)(Pass {
+                    gradient: array(update.gradient).add(at),
+                    weight: if std::ptr::eq(weight, state[2]) { std::ptr::null() } else { weight },
+                    scalars: update.scalars.map(|v| *array(v)),
+                    state,
+                    n,
+                });
+            }
+        }
+        Arg::NONE
     }
 
     /// A point value repeated along the row.

@@ -1,9 +1,9 @@
 //! Instructions joined with those that alone use them, where one kernel does both: fewer passes over registers.
 
-use crate::code::Rank;
 use crate::math;
 use crate::ops::{Map, MapFn};
 use crate::simd::{Kernel, Level};
+use crate::steps::Rank;
 use ibex_core::graph::{Binary, Reduce, Unary};
 use ibex_core::program::{Body, Instr, Reg, ValueId};
 use std::marker::PhantomData;

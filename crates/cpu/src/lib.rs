@@ -10,6 +10,7 @@
 //! ```
 
 mod access;
+mod adam;
 mod backend;
 mod buffer;
 mod code;
@@ -24,6 +25,7 @@ mod memory;
 mod ops;
 mod roofline;
 mod simd;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod threads;

@@ -4,12 +4,13 @@
 //! chain of reductions, computing again what is needed again; when there are few of them, each sweep is spread over the cores,
 //! and its partial results are combined in fixed order.
 
-use crate::code::{Caps, Code, Rank, Step, Sweep, Tile};
+use crate::code::Code;
 use crate::fold::Merge;
 use crate::frame::Frame;
 use crate::memory::Memory;
 use crate::ops::Arg;
 use crate::simd::Level;
+use crate::steps::{Caps, Rank, Step, Sweep, Tile};
 use crate::threads::{parallel, split, threads};
 use ibex_core::Result;
 use ibex_core::program::{BufferDecl, Loop};

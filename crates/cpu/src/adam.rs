@@ -2,6 +2,7 @@
 
 use crate::access::{Load, Store};
 use crate::code::key;
+use crate::join::{Average, either};
 use crate::math;
 use crate::simd::{Kernel, Level};
 use crate::steps::Rank;
@@ -14,8 +15,8 @@ use std::slice::{from_raw_parts, from_raw_parts_mut};
 #[derive(Debug)]
 pub(crate) struct Adam {
     pub(crate) gradient: usize,
-    /// Before the update: a load, or another value.
-    pub(crate) weight: usize,
+    /// The weight before the update, unless that is what lies in the memory of `w`.
+    pub(crate) weight: Option<usize>,
     /// `c1`, `c2`, `alpha` and `epsilon`.
     pub(crate) scalars: [usize; 4],
     /// The stores of `m`, `v` and `w`.
@@ -23,6 +24,13 @@ pub(crate) struct Adam {
     /// All that the pass computes.
     pub(crate) values: Vec<usize>,
     pub(crate) kernel: AdamFn,
+}
+
+impl Adam {
+    /// What the pass reads but for its state.
+    pub(crate) fn operands(&self) -> impl Iterator<Item = usize> {
+        [self.gradient].into_iter().chain(self.weight).chain(self.scalars)
+    }
 }
 
 /// Arguments of the pass: `n` elements each, but for the scalars. `m`, `v` and `w` overlap nothing else.
@@ -72,14 +80,6 @@ pub(crate) struct Parts<'a> {
     pub(crate) stores: &'a [Store],
 }
 
-/// `a + (b - a) * c`.
-struct Average {
-    a: ValueId,
-    b: ValueId,
-    c: ValueId,
-    between: [ValueId; 2],
-}
-
 impl Parts<'_> {
     /// All updates of the body. None if the gradient of one is the weight of another, as where two weights are multiplied: updates come one
     /// after the other.
@@ -117,17 +117,6 @@ impl Parts<'_> {
         (0..self.stores.len()).filter(|&s| self.body.stores[s].value == v).collect()
     }
 
-    fn average(&self, v: ValueId) -> Option<Average> {
-        let Instr::Binary(Binary::Add, x, y) = self.instr(v) else { return None };
-        either(x, y).find_map(|(a, step)| {
-            let Instr::Binary(Binary::Mul, p, q) = self.instr(step) else { return None };
-            either(p, q).find_map(|(way, c)| match self.instr(way) {
-                Instr::Binary(Binary::Sub, b, from) if from == a => Some(Average { a, b, c, between: [step, way] }),
-                _ => None,
-            })
-        })
-    }
-
     /// The update that ends in the store `w`: if nobody else reads what is between its operands and its results, and `m`, `v` and `w` are
     /// changed where they lie, which nothing else in the body touches.
     fn update(&self, w: usize, level: Level) -> Option<Adam> {
@@ -138,11 +127,11 @@ impl Parts<'_> {
             Instr::Unary(Unary::Sqrt, second) => Some((root, epsilon, second)),
             _ => None,
         })?;
-        let v = self.average(second)?;
+        let v = Average::of(self.body, second)?;
         let Instr::Binary(Binary::Mul, gradient, same) = self.instr(v.b) else { return None };
         let Instr::Binary(Binary::Mul, p, q) = self.instr(product) else { return None };
         let (first, alpha, m) = either(p, q).find_map(|(first, alpha)| {
-            let m = self.average(first).filter(|m| m.b == gradient && m.b == same)?;
+            let m = Average::of(self.body, first).filter(|m| m.b == gradient && m.b == same)?;
             Some((first, alpha, m))
         })?;
 
@@ -151,9 +140,7 @@ impl Parts<'_> {
             [quotient, product, sum, root, v.b].into_iter().chain(m.between).chain(v.between).collect();
         let own = between.iter().all(|&v| self.uses(v) == 1 && self.stores(v).is_empty())
             && results.map(|v| self.uses(v)) == [1, 1, 0]
-            && [m.a, v.a].iter().all(|&v| self.uses(v) == 2 && self.stores(v).is_empty())
-            // What is stored as it was loaded is copied when all is done.
-            && self.stores(weight).is_empty();
+            && [m.a, v.a].iter().all(|&v| self.uses(v) == 2 && self.stores(v).is_empty());
 
         let scalars = [m.c, v.c, alpha, epsilon];
         let regs = self.body.regs();
@@ -178,21 +165,20 @@ impl Parts<'_> {
         let others = (0..self.body.instrs.len()).map(ValueId).filter(|i| ![m.a, v.a].contains(i));
         let [a, b, c] = stores.map(|s| self.key(self.stores[s].buffer));
         let alone = (a != b && b != c && c != a)
-            && others.filter_map(|v| self.load(v)).all(|load| !self.touches(load.buffer, &[at_m, at_v]))
+            && others.clone().filter_map(|v| self.load(v)).all(|load| !self.touches(load.buffer, &[at_m, at_v]))
+            // What is stored as it was loaded is copied when all is done.
+            && others.filter_map(|v| Some((v, self.load(v)?))).all(|(v, load)| {
+                self.stores(v).is_empty() || !self.touches(load.buffer, &stores)
+            })
             && self.stores.iter().filter(|store| self.touches(store.buffer, &stores)).count() == stores.len();
 
         (own && ranks && places && alone).then(|| Adam {
             gradient: gradient.0,
-            weight: weight.0,
+            weight: self.load(weight).is_none().then_some(weight.0),
             scalars: scalars.map(|v| v.0),
             stores,
             values: between.iter().chain(&results).map(|v| v.0).collect(),
             kernel: level.compile::<Pass, Update>(),
         })
     }
-}
-
-/// The operands of what does not mind their order.
-fn either(a: ValueId, b: ValueId) -> impl Iterator<Item = (ValueId, ValueId)> {
-    [(a, b), (b, a)].into_iter()
 }

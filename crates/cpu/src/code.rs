@@ -27,6 +27,7 @@ pub(crate) struct Code {
     /// Stores of row rank; the others are made once for each point.
     pub row_stores: Vec<bool>,
     pub reductions: Vec<Reduction>,
+    /// Updates of weights, which are steps of their own.
     pub updates: Vec<Adam>,
     pub caps: Caps,
     /// Values, with those that stand for repeated ones: value `v` repeated is `v + instructions`.
@@ -128,8 +129,6 @@ impl Code {
             debug_assert_eq!(kernels.len(), v + 1);
         }
 
-        let joined = join(body, &ranks, &mut live, &mut kernels, level);
-
         // Loads and iotas below row rank are addressed by point coordinates.
         let elements = |id: BufferId| buffers[id.0].shape.elements();
         let mut loads = Vec::new();
@@ -182,6 +181,8 @@ impl Code {
 
         let parts = adam::Parts { body, ranks: &ranks, buffers, loads: &loads, stores: &stores };
         let updates = if reduces { vec![] } else { parts.updates(level) };
+        let kept: Vec<usize> = updates.iter().flat_map(Adam::operands).collect();
+        let joined = join(body, &kept, &ranks, &mut live, &mut kernels, level);
 
         let mut reductions = Vec::new();
         let mut reduction_of = vec![None; n];
@@ -257,6 +258,12 @@ impl Code {
     pub(crate) fn pressure(&self) -> usize {
         let computed = |v: &usize| !matches!(self.instrs[*v], Instr::Load(i) if self.loads[i].in_place());
         self.list(Rank::Row).into_iter().filter(computed).count()
+    }
+
+    /// True if a load copies rows into a register.
+    pub(crate) fn copies(&self) -> bool {
+        let copied = |v: &usize| matches!(self.instrs[*v], Instr::Load(i) if !self.loads[i].in_place());
+        self.list(Rank::Row).iter().any(copied)
     }
 
     /// Scratch of a point value.
@@ -353,6 +360,7 @@ impl Code {
         let root = |need: &mut Vec<bool>, v: usize| need[v % n] = true;
         folds.iter().for_each(|&f| root(&mut need, self.reductions[f].from));
         stores.iter().for_each(|&s| root(&mut need, self.stores[s].value));
+        self.updates.iter().flat_map(Adam::operands).for_each(|v| root(&mut need, v));
         if whole {
             self.list(Rank::Point).iter().for_each(|&v| need[v] = true);
         }
@@ -362,11 +370,8 @@ impl Code {
             }
         }
         let wanted = |v: &usize| need[*v] && (self.ranks[*v] == Rank::Row || whole && self.ranks[*v] == Rank::Point);
-        // Updates come last: nothing reads their memory after them.
-        let updates: Vec<usize> = (0..self.updates.len())
-            .filter(|&u| whole && self.updates[u].stores.iter().all(|s| stores.contains(s)))
-            .collect();
-        let updated = |v: &usize| updates.iter().any(|&u| self.updates[u].values.contains(v));
+        // Updates are whole sweeps' alone, which make all stores.
+        let updated = |v: &usize| self.updates.iter().any(|update| update.values.contains(v));
         let order: Vec<usize> = (0..n).filter(|v| wanted(v) && !updated(v)).collect();
 
         // The steps, with repeated values made just before their first use.
@@ -394,7 +399,8 @@ impl Code {
                 expand(self.reductions[f].from - n, &mut steps, &mut sweep.hoisted, &mut repeated);
             }
         }
-        for &u in &updates {
+        // They come last: nothing reads their memory after them.
+        for u in 0..self.updates.len() {
             let value = self.stores[self.updates[u].stores[2]].value;
             steps.push(Step { op: Op::Adam(u), rank: Rank::Row, value, out: Out::Scratch(0) });
         }
@@ -419,7 +425,7 @@ impl Code {
             match step.op {
                 Op::Map(_, args, _) => args.iter().for_each(|&a| last[a] = i),
                 Op::Fold(f) => last[self.reductions[f].from] = i,
-                Op::Adam(u) => [self.updates[u].gradient, self.updates[u].weight].iter().for_each(|&v| last[v] = i),
+                Op::Adam(u) => self.updates[u].operands().for_each(|v| last[v] = i),
                 _ => {}
             }
         }

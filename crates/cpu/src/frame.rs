@@ -108,10 +108,9 @@ impl Frame<'_> {
             // arrays that nothing else in the body touches, and where the gradient and the weight are arrays.
             unsafe {
                 let state = update.stores.map(|s| self.code.stores[s].at(self.mem, tile.row + at).cast::<f32>());
-                let weight = array(update.weight).add(at);
                 (update.kernel)(Pass {
                     gradient: array(update.gradient).add(at),
-                    weight: if std::ptr::eq(weight, state[2]) { std::ptr::null() } else { weight },
+                    weight: update.weight.map_or(std::ptr::null(), |weight| array(weight).add(at)),
                     scalars: update.scalars.map(|v| *array(v)),
                     state,
                     n,

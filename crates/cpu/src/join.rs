@@ -116,28 +116,50 @@ fn unary_pair(level: Level, inner: Unary, outer: Binary) -> Option<MapFn> {
     }
 }
 
-/// The kernel of a moving average, `a + (b - a) * c` or `a + (b * b - a) * c`, and its operands.
-fn average(body: &Body, level: Level, v: usize, single: impl Fn(ValueId) -> bool) -> Option<(MapFn, [ValueId; 3])> {
-    let instr = |v: ValueId| body.instrs[v.0];
-    let Instr::Binary(Binary::Add, x, y) = body.instrs[v] else { return None };
-    [(x, y), (y, x)].into_iter().find_map(|(a, step)| {
-        let Instr::Binary(Binary::Mul, p, q) = instr(step) else { return None };
-        [(p, q), (q, p)].into_iter().find_map(|(way, c)| match instr(way) {
-            Instr::Binary(Binary::Sub, b, from) if from == a && single(step) && single(way) => match instr(b) {
-                Instr::Binary(Binary::Mul, g, same) if g == same && single(b) => {
-                    Some((level.compile::<Map, Map3<TowardSquare>>(), [a, g, c]))
-                }
-                _ => Some((level.compile::<Map, Map3<Toward>>(), [a, b, c])),
-            },
-            _ => None,
+/// A moving average: `a + (b - a) * c`.
+pub(crate) struct Average {
+    pub(crate) a: ValueId,
+    pub(crate) b: ValueId,
+    pub(crate) c: ValueId,
+    /// The product and the difference.
+    pub(crate) between: [ValueId; 2],
+}
+
+impl Average {
+    /// Of this value.
+    pub(crate) fn of(body: &Body, v: ValueId) -> Option<Average> {
+        let instr = |v: ValueId| body.instrs[v.0];
+        let Instr::Binary(Binary::Add, x, y) = instr(v) else { return None };
+        either(x, y).find_map(|(a, step)| {
+            let Instr::Binary(Binary::Mul, p, q) = instr(step) else { return None };
+            either(p, q).find_map(|(way, c)| match instr(way) {
+                Instr::Binary(Binary::Sub, b, from) if from == a => Some(Average { a, b, c, between: [step, way] }),
+                _ => None,
+            })
         })
+    }
+}
+
+/// The operands of what does not mind their order.
+pub(crate) fn either(a: ValueId, b: ValueId) -> impl Iterator<Item = (ValueId, ValueId)> {
+    [(a, b), (b, a)].into_iter()
+}
+
+/// The kernel of a moving average, of `b` or of its square, and its operands.
+fn average(body: &Body, level: Level, v: usize, single: impl Fn(ValueId) -> bool) -> Option<(MapFn, [ValueId; 3])> {
+    let Average { a, b, c, .. } = Average::of(body, ValueId(v)).filter(|a| a.between.iter().all(|&v| single(v)))?;
+    Some(match body.instrs[b.0] {
+        Instr::Binary(Binary::Mul, g, same) if g == same && single(b) => {
+            (level.compile::<Map, Map3<TowardSquare>>(), [a, g, c])
+        }
+        _ => (level.compile::<Map, Map3<Toward>>(), [a, b, c]),
     })
 }
 
 /// The kernel of a gate, `tanh(a) * sigmoid(b)`, and its operands.
 fn gate(body: &Body, level: Level, v: usize, single: impl Fn(ValueId) -> bool) -> Option<(MapFn, [ValueId; 3])> {
     let Instr::Binary(Binary::Mul, p, q) = body.instrs[v] else { return None };
-    [(p, q), (q, p)].into_iter().find_map(|(t, s)| match (body.instrs[t.0], body.instrs[s.0]) {
+    either(p, q).find_map(|(t, s)| match (body.instrs[t.0], body.instrs[s.0]) {
         (Instr::Unary(Unary::Tanh, a), Instr::Unary(Unary::Sigmoid, b)) if single(t) && single(s) => {
             Some((level.compile::<Map, Map3<TanhSigmoid>>(), [a, b, b]))
         }
@@ -146,9 +168,10 @@ fn gate(body: &Body, level: Level, v: usize, single: impl Fn(ValueId) -> bool) -
 }
 
 /// Joins what can be joined: for each instruction that does another's work as well, the operands of both. A product that is joined
-/// with a sum is rounded once only.
+/// with a sum is rounded once only. Values in `kept` are needed for themselves.
 pub(crate) fn join(
     body: &Body,
+    kept: &[usize],
     ranks: &[Rank],
     live: &mut [bool],
     kernels: &mut [Option<(MapFn, bool)>],
@@ -157,7 +180,7 @@ pub(crate) fn join(
     let (n, regs) = (body.instrs.len(), body.regs());
     let mut uses = vec![0; n];
     (0..n).filter(|&v| live[v]).for_each(|v| body.instrs[v].operands().for_each(|o| uses[o.0] += 1));
-    body.stores.iter().for_each(|s| uses[s.value.0] += 1);
+    body.stores.iter().map(|s| s.value.0).chain(kept.iter().copied()).for_each(|v| uses[v] += 1);
     let mut joined = vec![None; n];
     for v in 0..n {
         // What is computed once for many must stay so.
@@ -214,7 +237,7 @@ pub(crate) fn join(
     }
     // What somebody still asks for.
     live.fill(false);
-    body.stores.iter().for_each(|s| live[s.value.0] = true);
+    body.stores.iter().map(|s| s.value.0).chain(kept.iter().copied()).for_each(|v| live[v] = true);
     for v in (0..n).rev() {
         if live[v] {
             match joined[v] {

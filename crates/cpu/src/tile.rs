@@ -92,7 +92,7 @@ impl LoopPlan {
         let tile = match pressure {
             0 if code.has_reductions() => 16 * TILE,
             // Rows that lie apart are copied together, and added up from the first-level cache.
-            1 if code.has_reductions() => 4 * TILE,
+            1 if code.has_reductions() && code.copies() => 4 * TILE,
             0..=5 => TILE,
             _ => TILE / 2,
         };

@@ -44,7 +44,47 @@ fn state(i: &mut crate::Inputs, shapes: &[&[usize]]) -> Vec<Tensor> {
     all
 }
 
+/// Updates that backends may run as one pass, with weights and gradients of every origin.
+fn updates(all: &mut Vec<Case>) {
+    type Weight = fn(&Tensor) -> Tensor;
+    type Gradient = fn(&[Tensor], &Tensor) -> Tensor;
+    let weights: [(&str, Weight); 3] =
+        [("kept", |p| p.clone()), ("scaled", |p| p * 0.99), ("decayed", |p| p - p * 0.04 * 0.5)];
+    let gradients: [(&str, Gradient); 4] = [
+        ("given", |x, _| x[0].clone()),
+        ("computed", |x, _| (&x[0] * 0.5).tanh()),
+        ("of_a_product", |x, _| x[1].matmul(&x[2])),
+        ("with_penalty", |x, p| &x[0] + p * 0.1),
+    ];
+    let shape = [61, 300];
+    for (weight, before) in weights {
+        for (gradient, gradient_of) in gradients {
+            let step = move |v: &[Tensor], x: &[Tensor]| {
+                let gradient = gradient_of(x, &v[0]);
+                let [p, m, s] = adam(&[before(&v[0])], &v[1..2], &v[2..3], std::slice::from_ref(&gradient), &v[3]);
+                (vec![gradient], [p, m, s, vec![&v[3] + 1]].concat())
+            };
+            let args =
+                move |i: &mut crate::Inputs| [shape, [61, 8], [8, 300]].map(|s| i.uniform(s, -1.0, 1.0)).to_vec();
+            let name = format!("train/adam_{weight}_{gradient}");
+            all.push(Case::train(name, 3, move |i| state(i, &[&shape]), args, step).class(Class::Sum(64)));
+        }
+    }
+    let shape: &[usize] = &[2000];
+    all.push(
+        Case::train(
+            "train/adam_of_two_that_are_multiplied",
+            3,
+            move |i| state(i, &[shape, shape]),
+            |_| vec![],
+            |v, x| trained(v, x, 2, |p, _| (&p[0] * &p[1]).sum(&[])),
+        )
+        .class(Class::Sum(4096)),
+    );
+}
+
 pub(super) fn add(all: &mut Vec<Case>) {
+    updates(all);
     all.push(Case::train(
         "train/count",
         3,

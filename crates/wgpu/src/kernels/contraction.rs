@@ -38,8 +38,8 @@ impl Side {
     /// Binds it, as whole vectors if it can be read so, for a contraction of this many products.
     fn bind<'a>(self, builder: Builder<'a>, name: &'static str, work: usize, traits: &Traits) -> Result<Builder<'a>> {
         let vectors = self.aligned && self.mode != Mode::Elements;
-        // Element by element texels are faster too, but make longer code.
-        let worth = work >= if vectors { 1 << 16 } else { 1 << 26 };
+        // Small products take less time than the copy. Element by element texels are faster too, but make longer code.
+        let worth = work >= if vectors { 1 << 20 } else { 1 << 26 };
         if worth && self.buffer.1 == DType::F32 && self.elements <= traits.max_texels {
             return builder.texels(name, self.buffer, vectors);
         }

@@ -50,19 +50,21 @@ fn updates(all: &mut Vec<Case>) {
     type Gradient = fn(&[Tensor], &Tensor) -> Tensor;
     let weights: [(&str, Weight); 3] =
         [("kept", |p| p.clone()), ("scaled", |p| p * 0.99), ("decayed", |p| p - p * 0.04 * 0.5)];
-    let gradients: [(&str, Gradient); 4] = [
-        ("given", |x, _| x[0].clone()),
-        ("computed", |x, _| (&x[0] * 0.5).tanh()),
-        ("of_a_product", |x, _| x[1].matmul(&x[2])),
-        ("with_penalty", |x, p| &x[0] + p * 0.1),
+    // And whether it is a result too: then it has memory of its own.
+    let gradients: [(&str, Gradient, bool); 5] = [
+        ("given", |x, _| x[0].clone(), false),
+        ("computed", |x, _| (&x[0] * 0.5).tanh(), true),
+        ("of_a_product", |x, _| x[1].matmul(&x[2]), false),
+        ("of_a_product_that_is_a_result", |x, _| x[1].matmul(&x[2]), true),
+        ("of_a_product_with_penalty", |x, p| x[1].matmul(&x[2]) + p * 0.1, false),
     ];
     let shape = [61, 300];
     for (weight, before) in weights {
-        for (gradient, gradient_of) in gradients {
+        for (gradient, gradient_of, result) in gradients {
             let step = move |v: &[Tensor], x: &[Tensor]| {
                 let gradient = gradient_of(x, &v[0]);
                 let [p, m, s] = adam(&[before(&v[0])], &v[1..2], &v[2..3], std::slice::from_ref(&gradient), &v[3]);
-                (vec![gradient], [p, m, s, vec![&v[3] + 1]].concat())
+                (if result { vec![gradient] } else { vec![] }, [p, m, s, vec![&v[3] + 1]].concat())
             };
             let args =
                 move |i: &mut crate::Inputs| [shape, [61, 8], [8, 300]].map(|s| i.uniform(s, -1.0, 1.0)).to_vec();
